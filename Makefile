@@ -1,0 +1,51 @@
+# One command for each thing. `make run` is where to start.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/pytest
+ROOT := $(if $(filter 0,$(shell id -u)),,sudo -n)
+
+.DEFAULT_GOAL := help
+.PHONY: help install setup-ui run serve test test-slow check bench screenshots clean
+
+help:  ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+# The stamp is older than either file exactly when something must be installed.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	touch $@
+
+install: $(VENV)/.installed  ## make .venv and install into it
+
+setup-ui:  ## install Debian's Chromium, which the browser tests drive (asks for root)
+	command -v chromium >/dev/null || $(ROOT) sh -c 'apt-get update -q && apt-get install -y -q --no-install-recommends chromium'
+
+run: install  ## the full flow on this machine; ends with the decision table and the report's path
+	$(BIN)/cxr run --profile $(or $(PROFILE),quick) $(ARGS)
+
+serve: install  ## Prefect server, deployments and worker; the flow can then be started in a browser
+	$(BIN)/cxr serve
+
+test: install  ## every test that is quick
+	$(PYTEST) -q -n 2 --dist loadgroup -m 'not slow'
+
+test-slow: install  ## the long ones
+	$(PYTEST) -q -n 2 --dist loadgroup -m slow
+
+check: install  ## ruff, mypy, import floors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check -q .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install  ## measured ratios, both sides interleaved in one run
+	$(BIN)/python -m benchmarks
+
+screenshots: install setup-ui  ## pictures of the UI for docs/images
+	CXR_SCREENSHOTS=docs/images $(PYTEST) -q tests/ui
+
+clean:  ## remove the environment and caches; the store in .cxr stays
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,67 @@
+"""``make bench``: every ratio, printed as a table and written to ``docs/results/``.
+
+python -m benchmarks [NAME ...] [--rounds N]
+"""
+
+import argparse
+import json
+import platform
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import cached_run, evaluation, nights, retry, training
+from benchmarks.pairs import Growth, Paired
+
+RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
+ALL: dict[str, Callable[[int], Sequence[Paired | Growth]]] = {
+    "cached_run": cached_run.measure,
+    "evaluation": evaluation.measure,
+    "nights": nights.measure,
+    "retry": retry.measure,
+    "training": training.measure,
+}
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", default=list(ALL), metavar="NAME", help=", ".join(ALL))
+    parser.add_argument("--rounds", type=int, default=7)
+    chosen = parser.parse_args()
+    found = [pair for name in chosen.names for pair in ALL[name](chosen.rounds)]
+    table = Table("what", "ours", "other side", "ratio: median [min, max]", "target", "rounds")
+    for pair in found:
+        table.add_row(*pair.row())
+    Console(width=150).print(f"{processor()}", table, highlight=False)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    for name in chosen.names:
+        (RESULTS / f"bench-{name}.json").write_text(
+            json.dumps(
+                {
+                    "processor": processor(),
+                    "python": platform.python_version(),
+                    "pairs": [pair.plain() for pair in found if pair.bench == name],
+                },
+                indent=1,
+            )
+            + "\n",
+            encoding="utf-8",
+        )
+
+
+def processor() -> str:
+    """The processor's own name, and how many there are."""
+    import os
+
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    name = next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
+    return f"{name}, {len(os.sched_getaffinity(0))} cores"
+
+
+if __name__ == "__main__":
+    main()

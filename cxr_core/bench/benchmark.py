@@ -1,0 +1,108 @@
+"""Stage ``benchmark``: an engine measured against its reference in one process, the device held alone."""
+
+import json
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from cxr_core.bench.interchange import write_times
+from cxr_core.bench.ratio import ratio_from_rounds
+from cxr_core.bench.rounds import Side, alternate, side
+from cxr_core.bench.summary import LatencySummary, ThroughputSummary, latency_summary, thinned, throughput_summary
+from cxr_core.config import BenchmarkConfig, EngineConfig
+from cxr_core.engines.metadata import EngineMetadata
+from cxr_core.engines.opening import open_engine
+from cxr_core.engines.registry import backend
+from cxr_core.errors import BranchError, UsageError
+from cxr_core.progress import Progress, silent
+
+
+def benchmark(
+    *,
+    engine: Path,
+    engine_metadata: Path,
+    reference: Path,
+    reference_metadata: Path,
+    out: Path,
+    config: BenchmarkConfig,
+    engine_config: EngineConfig,
+    progress: Progress = silent,
+) -> dict[str, JsonValue]:
+    """Writes ``out/benchmark.json`` and ``out/times.json`` (trtexec's export); the facts are the summary.
+
+    Latency is per query at batch 1, throughput per image at ``config.throughput_batch``; each round
+    measures both on both engines. Ratios above 1 mean faster than the reference. An engine that is its
+    own reference is measured against itself all the same: its interval shows what the machine can resolve.
+
+    Raises:
+        BranchError: the measurement is not valid: answers given while timed were not those given before, or not
+            all images were bound. Nothing is written, so that no later run takes it for a result.
+        UsageError: engine and reference are of different backends or image sizes.
+        RefusedError, MachineError: one of them is not to be loaded here.
+    """
+    first, known = open_engine(engine, engine_metadata, config=engine_config)
+    with first:
+        second, other = open_engine(reference, reference_metadata, config=engine_config)
+        with second:
+            _comparable(known, other)
+            sides = side("engine", first, config), side("reference", second, config)
+            shortfall = alternate(*sides, config, progress)
+    if wrong := "; ".join(one.complaint for one in sides if one.complaint):
+        raise BranchError(f"not a valid measurement: {wrong}")
+    summary = _summary(known, *sides, shortfall, config)
+    kept = [round(value, 6) for value in sides[0].milliseconds.tolist()]
+    document = summary | {"latencies_ms": thinned(kept)}
+    (out / "benchmark.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    write_times(out / "times.json", sides[0].latency)
+    return summary | {"engine_digest": known.engine_digest, "fake": known.fake}
+
+
+def _comparable(known: EngineMetadata, other: EngineMetadata) -> None:
+    mine, its = ((m.backend, m.model.size) for m in (known, other))
+    if mine != its:
+        raise UsageError(
+            f"a reference must be of the engine's own backend and image size: expected {mine}, found {its}"
+        )
+
+
+def _summary(
+    known: EngineMetadata, engine: Side, reference: Side, shortfall: str, config: BenchmarkConfig
+) -> dict[str, JsonValue]:
+    latency, throughput = _figures(engine)
+    reference_latency, reference_throughput = _figures(reference)
+    return {
+        "backend": known.backend,
+        "precision": known.precision.value,
+        "device": backend(known.backend).device(),
+        "latency": latency.model_dump(),
+        "throughput": throughput.model_dump(),
+        "reference": {"latency": reference_latency.model_dump(), "throughput": reference_throughput.model_dump()},
+        "ratio": _ratios(engine, reference, config.seed),
+        "reason": shortfall,
+    }
+
+
+def _figures(one: Side) -> tuple[LatencySummary, ThroughputSummary]:
+    turns = one.throughput
+    return latency_summary(one.milliseconds, 1), throughput_summary(
+        batch=len(one.batched[0]),
+        queries=sum(len(turn.starts) for turn in turns),
+        images=sum(int(turn.bound.sum()) for turn in turns),
+        seconds=sum(turn.seconds for turn in turns),
+    )
+
+
+def _ratios(engine: Side, reference: Side, seed: int) -> dict[str, JsonValue]:
+    import numpy as np
+
+    rates = [
+        a.images_per_second / b.images_per_second for a, b in zip(engine.throughput, reference.throughput, strict=True)
+    ]
+    medians = [
+        float(np.median(b.milliseconds) / np.median(a.milliseconds))
+        for a, b in zip(engine.latency, reference.latency, strict=True)
+    ]
+    return {
+        "throughput": ratio_from_rounds(rates, seed).model_dump(),
+        "latency": ratio_from_rounds(medians, seed).model_dump(),
+    }

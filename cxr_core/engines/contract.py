@@ -1,0 +1,116 @@
+"""What every backend promises. The contract tests run on all of them, the test double too."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Literal, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, JsonValue
+
+from cxr_core.config import EngineConfig
+from cxr_core.progress import Progress
+from cxr_core.refs import Frozen, Precision
+
+Images = NDArray[np.float32]
+Logits = NDArray[np.float32]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Support(Frozen):
+    """Whether this machine runs a precision on this backend, found by asking the machine.
+
+    ``emulated``: the answers are those of the precision, the speed is not. ``reason`` is one sentence,
+    empty only where there is nothing to say about a native precision.
+    """
+
+    level: Literal["native", "emulated", "unsupported"]
+    reason: str = ""
+
+
+class Layer(Frozen):
+    """One executed layer as the compiled engine names it. ``share`` is its part of the whole weight."""
+
+    name: str
+    kind: str
+    precision: str
+    share: Share
+
+
+class Effective(Frozen):
+    """The arithmetic that really runs, read back from a compiled engine and never from the request.
+
+    ``shares`` maps a precision (or ``unknown``) to its part of the weight; they sum to 1 unless nothing
+    could be read. ``label`` names those that matter, largest first: ``fp32``, ``int8+fp32``, ``unknown``.
+    """
+
+    shares: dict[str, Share]
+    weighted_by: Literal["time", "flops", "layers"]
+    layers: tuple[Layer, ...]
+    label: str
+
+
+class Runner(Protocol):
+    """An engine opened for answering. A context manager: leaving it frees the device."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """[batch, 1, height, width] as the engine declares it; -1 stands for any batch."""
+        ...
+
+    @property
+    def bound_images(self) -> int:
+        """Batch dimension of the tensor that the engine really had bound at the last call; 0 before any."""
+        ...
+
+    def __call__(self, images: Images) -> Logits:
+        """Logits float32 [batch, 2] of images float32 0..255 [batch, 1, height, width]."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Backend(Protocol):
+    """A way to compile and run a graph. A test double carries ``fake = True``; everything shown says so."""
+
+    name: str
+    fake: bool
+
+    def support(self, precision: Precision) -> Support:
+        """Cheap: asks the machine without importing the backend's library where that can be avoided."""
+        ...
+
+    def device(self) -> str:
+        """The device's own name, as a figure must carry it."""
+        ...
+
+    def environment(self) -> Mapping[str, JsonValue]:
+        """What changes a result here: library version, device, its instruction sets, processor count."""
+        ...
+
+    def build(
+        self, *, graph: Path, precision: Precision, engine: Path, config: EngineConfig, progress: Progress
+    ) -> dict[str, JsonValue]:
+        """Compiles ``graph`` into the file ``engine``; small facts, ``note`` among them where one is due.
+
+        Raises:
+            ModelError: the backend cannot compile this graph.
+            MachineError: the backend is not usable here; the message says what to install.
+        """
+        ...
+
+    def runner(self, engine: Path, *, precision: Precision, config: EngineConfig, profiling: bool = False) -> Runner:
+        """Opens an engine that was checked before (``metadata.check_engine``)."""
+        ...
+
+    def inspect(self, engine: Path, *, precision: Precision, config: EngineConfig) -> Effective:
+        """Runs the engine a few times under its profiler and reads back each layer's arithmetic.
+
+        ``precision`` only chooses how the engine is opened; it never colours what is read.
+        """
+        ...

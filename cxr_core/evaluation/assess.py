@@ -1,0 +1,157 @@
+"""One branch's row of the table and what stands behind it."""
+
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from cxr_core.config import CompareConfig
+from cxr_core.errors import DataError
+from cxr_core.evaluation.branches import Branch, read_speed
+from cxr_core.evaluation.curves import calibration_bins, roc
+from cxr_core.evaluation.intervals import Bounds, PatientBootstrap, percentile_interval, wilson
+from cxr_core.evaluation.metrics import decisions, metrics
+from cxr_core.evaluation.paired import paired
+from cxr_core.evaluation.recommend import as_asked
+from cxr_core.evaluation.rows import Assessment, Detail, Latency, Row
+from cxr_core.evaluation.scores import Scores, defect, read_scores, require_same_images
+from cxr_core.evaluation.subgroups import subgroups
+from cxr_core.evaluation.verdicts import Judgement, Verdict, judge, judge_reference, without_benchmark
+from cxr_core.refs import Precision
+
+REFERENCE = (Precision.FP32, "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What every branch is held against. One set of bootstrap draws serves all, so that pairs share it."""
+
+    reference: Scores
+    threshold: float
+    config: CompareConfig
+    bootstrap: PatientBootstrap
+
+    def assess(self, scores: Scores) -> Assessment:
+        """All figures of one set of finite answers."""
+        figures = metrics(scores.label, scores.probability, self.threshold, self.config.prevalence)
+        counts = figures.confusion
+        right = decisions(scores.probability, self.threshold) == (scores.label == 1)
+        return Assessment(
+            metrics=figures,
+            accuracy_interval=wilson(int(right.sum()), len(scores)),
+            accuracy_interval_patients=percentile_interval(self.bootstrap.means(right.astype(float))),
+            sensitivity_interval=_wilson_of(counts.true_positive, counts.false_negative),
+            specificity_interval=_wilson_of(counts.true_negative, counts.false_positive),
+            auc_interval=percentile_interval(self.bootstrap.auc(scores.label, scores.probability)),
+            roc=roc(scores.label, scores.probability),
+            calibration=calibration_bins(scores.label, scores.probability),
+            subgroups=subgroups(scores, self.threshold, self.config.bootstrap, self.config.seed),
+        )
+
+
+def row_and_detail(branch: Branch, judge: Judge) -> tuple[Row, Detail]:
+    """A branch's row. A branch whose own files cannot be used becomes a failed row, so that its siblings stand."""
+    try:
+        detail, broken = _read(branch, judge)
+    except DataError as error:
+        branch = branch.model_copy(update={"state": "failed", "reason": str(error), "benchmark": None, "scores": None})
+        detail, broken = _read(branch, judge)
+    return _row(branch, detail, _judgement(branch, detail, broken, judge.config)), detail
+
+
+def _read(branch: Branch, judge: Judge) -> tuple[Detail, str | None]:
+    """What the branch left, and why its answers cannot be used, if so."""
+    speed = read_speed(branch.benchmark) if branch.benchmark else None
+    scores = read_scores(branch.scores) if branch.scores else None
+    if branch.state == "done" and (speed is None or scores is None or branch.engine is None):
+        raise DataError(
+            f"{branch.precision}@{branch.backend} is said to be done, but its engine, benchmark or scores "
+            "are missing; mend: run the branch again"
+        )
+    if scores:
+        require_same_images(scores, judge.reference)
+    broken = defect(scores) if scores else None
+    usable = None if broken else scores
+    facts = _facts(branch)
+    detail = Detail(
+        precision=branch.precision,
+        backend=branch.backend,
+        state=branch.state,
+        speed=speed,
+        fake=facts.get("fake") is True,
+        support=_text(facts, "support"),
+        note=_text(facts, "note") or "",
+        paired=paired(usable, judge.reference, judge.threshold, judge.bootstrap) if usable else None,
+        assessment=judge.assess(usable) if usable else None,
+    )
+    return detail, broken
+
+
+def _judgement(branch: Branch, detail: Detail, broken: str | None, config: CompareConfig) -> Judgement | None:
+    if branch.state == "unsupported":
+        return Judgement(verdict=Verdict.UNSUPPORTED, reason=branch.reason)
+    if broken:
+        return Judgement(verdict=Verdict.FAIL, reason=f"{broken[0].upper()}{broken[1:]}.")
+    if detail.paired is None:
+        return None
+    rule = judge_reference if (branch.precision, branch.backend) == REFERENCE else judge
+    judged = rule(detail.paired, config)
+    return judged if detail.speed else without_benchmark(judged, branch.reason)
+
+
+def _row(branch: Branch, detail: Detail, judgement: Judgement | None) -> Row:
+    engine, facts = branch.engine, _facts(branch)
+    figures: dict[str, object] = {}
+    device = _text(facts, "device")
+    if speed := detail.speed:
+        device = device or speed.device
+        figures |= {"images_per_second": speed.images_per_second, "ratio_to_reference": speed.ratio}
+        figures["latency_ms"] = Latency(p50=speed.p50_ms, p90=speed.p90_ms, p99=speed.p99_ms, count=speed.latency_count)
+    if assessment := detail.assessment:
+        names = ("accuracy", "auc", "sensitivity", "specificity", "ppv", "f1", "ece")
+        figures |= {name: getattr(assessment.metrics, name) for name in names}
+        figures |= {"accuracy_interval": assessment.accuracy_interval, "auc_interval": assessment.auc_interval}
+    if compared := detail.paired:
+        figures |= {
+            "agreement_with_fp32": compared.agreement,
+            "flips": compared.flips,
+            "mean_abs_dp": compared.mean_abs_dp.value,
+            "mcnemar_p": compared.mcnemar_p,
+            "accuracy_difference": compared.accuracy_difference,
+        }
+    return Row.model_validate(
+        {
+            "precision": branch.precision,
+            "backend": branch.backend,
+            "device": f"FAKE {device or ''}".strip() if detail.fake else device,
+            "effective_precision": _text(facts, "effective_precision"),
+            "effective": facts.get("effective"),
+            "engine_digest": engine.digest if engine else None,
+            "engine_bytes": engine.bytes if engine else None,
+            "verdict": judgement.verdict if judgement else None,
+            "reason": _reason(branch, detail, judgement),
+            **figures,
+        }
+    )
+
+
+def _reason(branch: Branch, detail: Detail, judgement: Judgement | None) -> str:
+    """The verdict's sentence, and what a reader must know before believing it."""
+    effective = _text(_facts(branch), "effective_precision")
+    parts = ["FAKE, a test double."] if detail.fake else []
+    parts.append(judgement.reason if judgement else branch.reason)
+    if effective and not as_asked(branch.precision, effective):
+        parts.append(f"Asked for {branch.precision}, but it really runs {effective}.")
+    return " ".join(part for part in parts if part)
+
+
+def _facts(branch: Branch) -> dict[str, JsonValue]:
+    return branch.engine.facts if branch.engine else {}
+
+
+def _text(facts: dict[str, JsonValue], name: str) -> str | None:
+    value = facts.get(name)
+    return value if isinstance(value, str) and value else None
+
+
+def _wilson_of(hits: int, misses: int) -> Bounds | None:
+    return wilson(hits, hits + misses) if hits + misses else None

@@ -1,0 +1,90 @@
+"""Intervals: Wilson for a share, patient-clustered bootstrap for everything else."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_core.evaluation.metrics import Floats, Labels
+
+Bounds = tuple[float, float]
+
+# Replicates computed at once: bounds the memory of a [replicates, images] array on large test sets.
+_BLOCK = 256
+
+
+def wilson(successes: int, total: int, confidence: float = 0.95) -> Bounds:
+    """Wilson's score interval of a share (Wilson 1927, JASA 22). ``total`` is at least 1."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(successes, total).proportion_ci(confidence_level=confidence, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+@dataclass(frozen=True)
+class PatientBootstrap:
+    """Resampled patients: images of one patient are no independent evidence, so patients are drawn, not images.
+
+    Patients are drawn within each class, since the class counts of a test split were fixed by its
+    makers. ``weights`` [replicates, patients]: how often each patient was drawn. ``patient``
+    [images]: each image's patient. One set of draws serves all engines, so that paired figures share it.
+    """
+
+    weights: Floats
+    patient: NDArray[np.int64]
+
+    def totals(self, values: Floats) -> Floats:
+        """Sum over the drawn images of a value per image, shape [replicates]."""
+        per_patient = np.bincount(self.patient, weights=values, minlength=self.weights.shape[1])
+        return np.asarray(self.weights @ per_patient)
+
+    def means(self, values: Floats) -> Floats:
+        """Mean over the drawn images of a value per image, shape [replicates]."""
+        return self.totals(values) / self.totals(np.ones(len(values)))
+
+    def auc(self, label: Labels, probability: Floats) -> Floats:
+        """Area under the ROC curve of each replicate, ties counted half, shape [replicates]."""
+        of_images = _weighted_auc(label, probability)
+        blocks = [of_images(self.weights[i : i + _BLOCK][:, self.patient]) for i in range(0, len(self.weights), _BLOCK)]
+        return np.concatenate(blocks)
+
+
+def patient_bootstrap(label: Labels, patient: NDArray[np.int64], replicates: int, seed: int) -> PatientBootstrap:
+    """Seeded draws of patients.
+
+    Args:
+        label: 0 or 1, shape [images]. A patient belongs to the class of its first image.
+        patient: index of each image's patient, 0..patients-1, shape [images].
+    """
+    rng = np.random.default_rng(seed)
+    _, first = np.unique(patient, return_index=True)
+    weights = np.zeros((replicates, len(first)))
+    for value in (0, 1):
+        members = np.flatnonzero(label[first] == value)
+        if len(members):
+            equal = np.full(len(members), 1 / len(members))
+            weights[:, members] = rng.multinomial(len(members), equal, size=replicates)
+    return PatientBootstrap(weights=weights, patient=patient)
+
+
+def percentile_interval(replicates: Floats, confidence: float = 0.95) -> Bounds:
+    """The central share of the replicates. At 0.90 each end is a one-sided 95 % bound."""
+    low, high = np.quantile(replicates, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def _weighted_auc(label: Labels, probability: Floats) -> Callable[[Floats], Floats]:
+    """A function from weights [replicates, images] to AUC [replicates]; the sorting is done once."""
+    order = np.argsort(probability, kind="stable")
+    _, starts = np.unique(probability[order], return_index=True)
+    positive = (label[order] == 1).astype(np.float64)
+
+    def auc(weights: Floats) -> Floats:
+        ordered = weights[:, order]
+        ill = np.add.reduceat(ordered * positive, starts, axis=1)
+        well = np.add.reduceat(ordered * (1 - positive), starts, axis=1)
+        below = np.cumsum(well, axis=1) - well / 2
+        return np.asarray((ill * below).sum(axis=1) / (ill.sum(axis=1) * well.sum(axis=1)))
+
+    return auc

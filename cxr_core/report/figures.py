@@ -1,0 +1,189 @@
+"""The five plots. Each returns None when the run did not come far enough to draw it."""
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cxr_core.evaluation.intervals import wilson
+from cxr_core.evaluation.rows import Comparison, Detail
+from cxr_core.report.drawing import COLOURS, DASHES, FAINT, INK, MARKERS, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Plot(NamedTuple):
+    """A figure with its title on the page, and what a reader should see in it."""
+
+    title: str
+    caption: str
+    draw: Callable[[Comparison], "Figure | None"]
+
+
+def _backends(details: Sequence[Detail]) -> list[str]:
+    return list(dict.fromkeys(detail.backend for detail in details))
+
+
+def _look(detail: Detail, backends: Sequence[str]) -> dict[str, Any]:
+    return {"color": COLOURS[detail.precision], "linestyle": DASHES[backends.index(detail.backend) % len(DASHES)]}
+
+
+def _name(detail: Detail) -> str:
+    return f"{detail.precision} {detail.backend}{' FAKE' if detail.fake else ''}"
+
+
+def accuracy_speed(comparison: Comparison) -> "Figure | None":
+    """Ratio to the backend's own FP32 engine against the paired accuracy difference, both with intervals."""
+    backends = _backends(comparison.details)
+    placed = [
+        (detail, detail.speed.ratio, detail.paired.accuracy_difference)
+        for detail in comparison.details
+        if detail.speed and detail.speed.ratio and detail.paired
+    ]
+    if not placed:
+        return None
+    figure, axes = new_figure()
+    for detail, ratio, difference in placed:
+        axes.errorbar(
+            ratio.value,
+            100 * difference.value,
+            xerr=[[max(0.0, ratio.value - ratio.low)], [max(0.0, ratio.high - ratio.value)]],
+            yerr=[[100 * (difference.value - difference.low)], [100 * (difference.high - difference.value)]],
+            marker=MARKERS[backends.index(detail.backend) % len(MARKERS)],
+            color=COLOURS[detail.precision],
+            markersize=7,
+            capsize=3,
+            linestyle="none",
+            label=_name(detail),
+        )
+    margin = -100 * comparison.budgets["accuracy_margin"]
+    axes.axhline(margin, color=INK, linewidth=1, linestyle=DASHES[1], label=f"margin {margin:.2f} points")
+    axes.axhline(0, color=FAINT, linewidth=1)
+    axes.axvline(1, color=FAINT, linewidth=1)
+    axes.set_xlabel("throughput, times the FP32 engine of the same backend")
+    axes.set_ylabel("accuracy, points from the reference")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+    return figure
+
+
+def roc(comparison: Comparison) -> "Figure | None":
+    """ROC of every engine over that of the reference, with the frozen operating point."""
+    figure, axes = new_figure(5.4)
+    backends = _backends(comparison.details)
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1)
+    reference = comparison.reference
+    curve = reference.roc
+    axes.plot(
+        curve.false_positive_rate, curve.true_positive_rate, color=INK, linewidth=3.2, alpha=0.25, label="reference"
+    )
+    for detail in comparison.details:
+        if assessment := detail.assessment:
+            label = f"{_name(detail)}, AUC {assessment.metrics.auc:.4f}"
+            points = assessment.roc
+            axes.plot(
+                points.false_positive_rate,
+                points.true_positive_rate,
+                linewidth=1.4,
+                label=label,
+                **_look(detail, backends),
+            )
+    metrics = reference.metrics
+    if metrics.specificity is not None and metrics.sensitivity is not None:
+        point = f"operating point, threshold {comparison.threshold:.3f}"
+        axes.plot(
+            1 - metrics.specificity, metrics.sensitivity, "o", color=INK, markersize=8, fillstyle="none", label=point
+        )
+    axes.set(xlim=(-0.01, 1), ylim=(0, 1.01))
+    axes.set_xlabel("1 - specificity (normals called pneumonia)")
+    axes.set_ylabel("sensitivity")
+    axes.legend(loc="lower right")
+    return figure
+
+
+def calibration(comparison: Comparison) -> "Figure | None":
+    """Observed share of pneumonia by predicted probability, Wilson 95 %, with the counts below."""
+    bins = comparison.reference.calibration
+    figure, (axes, counts) = new_figure(5.2, rows=2, ratios=(4, 1), sharex=True)
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, label="perfectly calibrated")
+    bounds = [wilson(round(one.observed * one.images), one.images) for one in bins]
+    below = [max(0.0, one.observed - low) for one, (low, _) in zip(bins, bounds, strict=True)]
+    above = [max(0.0, high - one.observed) for one, (_, high) in zip(bins, bounds, strict=True)]
+    predicted, colour = [one.predicted for one in bins], next(iter(COLOURS.values()))
+    label = f"reference, calibration error {comparison.reference.metrics.ece:.3f}"
+    axes.errorbar(
+        predicted, [one.observed for one in bins], yerr=[below, above], marker="o", color=colour, capsize=3, label=label
+    )
+    axes.axvline(comparison.threshold, color=INK, linewidth=1, linestyle=DASHES[2], label="threshold")
+    axes.set(xlim=(0, 1), ylim=(-0.02, 1.02))
+    axes.set_ylabel("observed share of pneumonia")
+    axes.legend(loc="lower right")
+    counts.bar(predicted, [one.images for one in bins], width=0.06, color=colour)
+    counts.set_xlabel("predicted probability of pneumonia")
+    counts.set_ylabel("images")
+    return figure
+
+
+def latency(comparison: Comparison) -> "Figure | None":
+    """Cumulative distribution of single-query times, one curve an engine."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    timed = [(detail, detail.speed) for detail in comparison.details if detail.speed and detail.speed.latency_curve_ms]
+    if not timed:
+        return None
+    figure, axes = new_figure()
+    backends = _backends(comparison.details)
+    for detail, speed in timed:
+        label = f"{_name(detail)}, {speed.latency_count} queries"
+        axes.plot(speed.latency_curve_ms, range(101), linewidth=1.6, label=label, **_look(detail, backends))
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("one image, milliseconds")
+    axes.set_ylabel("% of queries done by then")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+    return figure
+
+
+def training(history: Path) -> "Figure | None":
+    """Loss and learning rate over images seen; the thick line is a running mean."""
+    import numpy as np
+
+    with history.open(newline="", encoding="utf-8") as file:
+        steps = [(int(row["images"]), float(row["loss"]), float(row["learning_rate"])) for row in csv.DictReader(file)]
+    if len(steps) < 2:
+        return None
+    images, loss, rate = (np.asarray(column) for column in zip(*steps, strict=True))
+    width = max(1, len(loss) // 25)
+    figure, (upper, lower) = new_figure(4.6, rows=2, ratios=(3, 1), sharex=True)
+    upper.plot(images, loss, color=FAINT, linewidth=0.8)
+    smooth = np.convolve(loss, np.ones(width) / width, mode="valid")
+    upper.plot(images[width - 1 :], smooth, color=next(iter(COLOURS.values())), linewidth=2)
+    upper.set_ylabel("training loss")
+    lower.plot(images, rate, color=INK, linewidth=1.2)
+    lower.set_ylabel("learning rate")
+    lower.set_xlabel("images seen")
+    return figure
+
+
+PLOTS = {
+    "accuracy_speed": Plot(
+        "Accuracy and speed",
+        "Right is faster, up is better. Bars: 95 % for speed (rounds), 90 % for accuracy (patients), so that the "
+        "lower end is a one-sided 95 % bound. Above the dashed line the loss is within the margin.",
+        accuracy_speed,
+    ),
+    "roc": Plot(
+        "ROC on the test split", "All engines on the same images. Curves that cover each other answer alike.", roc
+    ),
+    "calibration": Plot(
+        "Calibration of the reference", "Can a probability be read as a share? Bars: Wilson, 95 %.", calibration
+    ),
+    "latency": Plot(
+        "Latency of one image",
+        "Different backends were timed in different sessions: compare curves of one backend.",
+        latency,
+    ),
+}
+"""File name to plot of a comparison, in the order of the page."""

@@ -1,0 +1,127 @@
+"""How bytes reach the disk: a temporary file, fsync, rename, fsync of the folder. Nothing half-written is visible."""
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from cxr_core.errors import StoreError, StoreFull
+
+CHUNK = 1 << 20
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def translated(root: Path, doing: str, needed: int | None = None) -> Iterator[None]:
+    """Turns what the operating system says into the store's own errors.
+
+    Raises:
+        StoreFull: no blocks, no inodes, over quota; with needed and available bytes.
+        StoreError: read-only, forbidden, or a failing disk.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _store_error(error, root, doing, needed) from error
+
+
+def _store_error(error: OSError, root: Path, doing: str, needed: int | None) -> StoreError:
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    place = f" at {error.filename}" if error.filename else ""
+    if error.errno in _FULL:
+        wanted = "some bytes more" if needed is None else f"{needed:,} bytes"
+        return StoreFull(
+            f"store {root} is full while {doing}: needed {wanted}, available {_room(root)} ({reason}). "
+            "Free space with `cxr store gc`, or name another store with --store or CXR_STORE"
+        )
+    if error.errno == errno.EROFS:
+        return StoreError(
+            f"store {root} cannot be written while {doing} ({reason}{place}). Remount it read-write, or name another "
+            "store with --store or CXR_STORE"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return StoreError(
+            f"store {root} is closed to this user while {doing} ({reason}{place}). Give this user the rights to it, "
+            "or name another store with --store or CXR_STORE"
+        )
+    return StoreError(f"store {root} failed while {doing}: {reason}{place}. Check the disk and the path")
+
+
+def _room(root: Path) -> str:
+    try:
+        found = os.statvfs(root)
+    except OSError:
+        return "unknown"
+    # The failed file itself has given its inode back by now.
+    inodes = f" but only {found.f_favail} inodes" if found.f_files and found.f_favail < 16 else ""
+    return f"{found.f_bavail * found.f_frsize:,} bytes{inodes}"
+
+
+def make_folder(folder: Path) -> None:
+    """The folder and its parents, each new entry made durable."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    with suppress(FileExistsError):
+        folder.mkdir()
+    fsync_folder(folder.parent)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Makes new, renamed and removed entries of a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Every byte, also where the kernel takes them in parts."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+@contextmanager
+def temporary(folder: Path) -> Iterator[tuple[int, Path]]:
+    """A new file open for reading and writing: descriptor and path. Gone at the end unless renamed away."""
+    make_folder(folder)
+    path = folder / f"{os.getpid()}-{secrets.token_hex(8)}"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        yield descriptor, path
+    finally:
+        os.close(descriptor)
+        path.unlink(missing_ok=True)
+
+
+def write_atomic(target: Path, data: bytes, tmp: Path) -> None:
+    """Old content or new content, never a part of either; the target's folder must be on the file system of ``tmp``."""
+    make_folder(target.parent)
+    with temporary(tmp) as (descriptor, path):
+        write_all(descriptor, data)
+        os.fchmod(descriptor, 0o644)
+        os.fsync(descriptor)
+        path.replace(target)
+        fsync_folder(target.parent)
+
+
+def remove(path: Path) -> bool:
+    """Unlinks a file; False when it was gone already."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def entries(folder: Path) -> list[str]:
+    """The names in a folder, sorted; none when there is no folder."""
+    try:
+        return sorted(os.listdir(folder))  # noqa: PTH208 - names only, and a folder may hold 100,000
+    except FileNotFoundError:
+        return []

@@ -1,0 +1,1 @@
+"""Training: network, recipe, loop, checkpoint. The only room besides ``graphs.export`` that knows torch."""

@@ -1,0 +1,140 @@
+"""What a run starts from, settled before anything runs: profile, data folder, and files that the user brings."""
+
+import difflib
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cxr_core import __version__
+from cxr_core.code import code_digests
+from cxr_core.config import PhantomConfig, Profile, load_profile
+from cxr_core.data.source import find_data
+from cxr_core.engines import registry
+from cxr_core.errors import MachineError, UsageError
+from cxr_core.refs import Precision, Ref
+from flows.settings import PROFILES, PROJECT
+from tasks.place import current_store
+
+_GENERATED = "generated phantoms"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What was chosen, and where the data is and how it was found."""
+
+    profile: Profile
+    folder: Path
+    how: str
+    store: Path
+    weights: Ref | None = None
+    onnx: Ref | None = None
+    brought: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def phantom(self) -> bool:
+        """Whether the radiographs are generated."""
+        return self.how.startswith(_GENERATED)
+
+
+def settle(
+    profile: str = "quick",
+    precisions: Sequence[Precision] | None = None,
+    backends: Sequence[str] | None = None,
+    data: str | None = None,
+    profile_file: str | None = None,
+    weights: str | None = None,
+    onnx: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    refresh: Sequence[str] | None = None,
+    rebuild: str = "nothing",
+) -> Inputs:
+    """Check everything that can be checked before the first stage.
+
+    Raises:
+        UsageError: an unknown profile, field, precision, backend or branch, or a file or folder that is not there.
+        MachineError: the deployment was registered by another version than this worker's.
+        StoreError: the store cannot be used.
+    """
+    _check_version()
+    asked = dict(overrides or {})
+    if precisions:
+        asked["precisions"] = [str(p) for p in precisions]
+    if backends:
+        asked["backends"] = list(backends)
+    file = Path(profile_file) if profile_file else PROFILES / f"{profile}.yaml"
+    chosen = load_profile(file, asked)
+    for name in chosen.backends:
+        if registry.backend(name).fake and file.parent == PROFILES:
+            raise UsageError(
+                f"backend {name} is a test double; the shipped profile {profile} takes real ones: "
+                f"{', '.join(n for n in registry.known_backends() if not registry.backend(n).fake)}"
+            )
+    _check_required(chosen)
+    if rebuild not in ("nothing", "engines"):
+        raise UsageError(f"rebuild: nothing or engines is expected, found {rebuild}")
+    branches = {f"{p}@{b}" for p in chosen.precisions for b in chosen.backends}
+    unknown = sorted(set(refresh or ()) - branches)
+    if unknown:
+        raise UsageError(f"refresh: no branch {', '.join(unknown)} in this run; it has {', '.join(sorted(branches))}")
+    if weights and onnx:
+        raise UsageError("weights and onnx were both given; an ONNX graph holds its own weights, so name one of them")
+    store = current_store().root
+    taken = _brought(weights, "weights", "weights"), _brought(onnx, "ONNX", "model")
+    paths = {name: str(Path(path).absolute()) for name, path in (("weights", weights), ("onnx", onnx)) if path}
+    return Inputs(chosen, *_folder(chosen, data), store, *taken, paths)
+
+
+def _check_version() -> None:
+    """Its parameters and what the person saw in the form are that version's."""
+    registered_by = os.environ.get("CXR_REGISTERED_BY") or __version__
+    if registered_by != __version__:
+        raise MachineError(
+            f"this worker runs cxr {__version__} from {PROJECT}, its deployment was registered by cxr {registered_by}. "
+            f"Either bring that folder to {registered_by}, or start `cxr serve` of {__version__} once: it registers "
+            "the deployments anew and keeps the schedules. Then Retry; nothing was lost"
+        )
+
+
+def _check_required(profile: Profile) -> None:
+    known = {str(p) for p in profile.precisions} | {f"{p}@{b}" for p in profile.precisions for b in profile.backends}
+    for wanted in profile.require:
+        if wanted not in known:
+            near = difflib.get_close_matches(wanted, sorted(known), n=1)
+            hint = f"did you mean {near[0]}" if near else f"there are {', '.join(sorted(known))}"
+            raise UsageError(f"require: {wanted} is no precision or branch of this run; {hint}")
+
+
+def _folder(profile: Profile, data: str | None) -> tuple[Path, str]:
+    if data == "phantom" or (data is None and profile.source == "phantom"):
+        return _phantoms(profile.phantom), f"{_GENERATED}, as asked"
+    found = find_data(Path(data) if data else None, PROJECT)
+    if found:
+        return found.path.absolute(), found.how
+    return _phantoms(profile.phantom), f"{_GENERATED}: no real data was found"
+
+
+def _phantoms(config: PhantomConfig) -> Path:
+    from cxr_core.data.phantom import write_phantoms
+
+    made_of = {"config": config.model_dump(), "code": code_digests(["cxr_core.data.phantom"])}
+    named = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
+    folder = current_store().root / "phantoms" / named
+    if not folder.exists():
+        folder.parent.mkdir(exist_ok=True)
+        write_phantoms(folder, config)
+    return folder
+
+
+def _brought(name: str | None, what: str, stem: str) -> Ref | None:
+    """A file of the user's goes into the store before the run, so that what is keyed is what is read."""
+    if not name:
+        return None
+    path = Path(name).absolute()
+    if not path.is_file():
+        raise UsageError(f"no {what} file at {path}")
+    # A link to a file is as good as the file; its name says what is in it.
+    return current_store().put(path.resolve(), f"{stem}{path.suffix.lower()}")

@@ -1,0 +1,360 @@
+"""The full flow: from a folder of radiographs to one decision table.
+
+Its signature is the form that a person fills in. Every override is optional and None means "as in
+the profile". Stages run in child processes, one at a time on one device, and a failed branch stops
+neither its siblings nor the report.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from cxr_core.child import kill_children
+from cxr_core.config import Profile
+from cxr_core.data.fingerprint import fingerprint
+from cxr_core.engines import registry
+from cxr_core.errors import BranchError, CxrError
+from cxr_core.refs import Precision, Record
+from cxr_core.report.document import DataFacts, Failure, ModelFacts, RunHeader
+from flows import runs
+from flows.drifting import changes, lost_verdicts
+from flows.form import BackendName, Blank, Overrides, ProfileName
+from flows.inputs import settle
+from flows.ledger import Entry, Ledger
+from flows.publishing import introduce, publish, tell_of_lost
+from tasks.accuracy import accuracy, model_identity
+from tasks.benchmark import benchmark
+from tasks.calibration import calibration
+from tasks.compare import BranchOutcome, compare
+from tasks.engine import engine
+from tasks.export import adopt_graph, export
+from tasks.ingest import ingest
+from tasks.parity import parity, parity_of_adopted
+from tasks.report import report
+from tasks.split import split
+from tasks.stage import StageTask, refreshed
+from tasks.tensors import tensors
+from tasks.train import adopt_weights, train
+from tasks.variant import variant
+
+_REFERENCE = (Precision.FP32, "onnxruntime")
+
+
+# Threads only wait for child processes; there are enough for every branch at once.
+_THREADS: Any = ThreadPoolTaskRunner(max_workers=32)
+
+
+def _run_name() -> str:
+    return f"{flow_run.parameters['profile']}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+
+
+@flow(name="full", flow_run_name=_run_name, task_runner=_THREADS, persist_result=False)
+def pipeline(
+    profile: ProfileName = "quick",
+    precisions: Annotated[list[Precision] | None, Blank()] = None,
+    backends: Annotated[list[BackendName] | None, Blank()] = None,
+    data: Annotated[str | None, Blank()] = None,
+    profile_file: Annotated[str | None, Blank()] = None,
+    weights: Annotated[str | None, Blank()] = None,
+    onnx: Annotated[str | None, Blank()] = None,
+    refresh: Annotated[list[str] | None, Blank()] = None,
+    rebuild: Literal["nothing", "engines"] = "nothing",
+    overrides: Overrides | None = None,
+) -> State[Any]:
+    """Train, export, build, measure and judge every precision asked for.
+
+    Args:
+        profile: Which profile to run.
+        precisions: Precisions to judge; blank means as in the profile.
+        backends: Backends to build on; blank means as in the profile.
+        data: Folder of radiographs, or phantom; blank means CXR_DATA, data/chest_xray or generated phantoms.
+        profile_file: A profile of your own, the path of a YAML file; it takes the place of the one chosen above.
+        weights: Bring your own weights (.safetensors or .pt) instead of training.
+        onnx: Bring your own ONNX graph instead of training and exporting.
+        refresh: Branches (PRECISION@BACKEND) to compute anew although their records are valid.
+        rebuild: engines builds, measures and scores every engine anew, though their records are valid; never training.
+        overrides: Fields of the profile to change; what stays blank is as in the profile.
+    """
+    return pipeline_body(
+        {
+            "profile": profile,
+            "precisions": precisions,
+            "backends": backends,
+            "data": data,
+            "profile_file": profile_file,
+            "weights": weights,
+            "onnx": onnx,
+            "overrides": overrides.model_dump(mode="json", exclude_none=True) if overrides else None,
+            "refresh": refresh,
+            "rebuild": rebuild,
+        }
+    )
+
+
+def pipeline_body(parameters: Mapping[str, Any]) -> State[Any]:
+    """The flow itself, for every flow that runs it. Ends Failed so that a person sees it, with every stage kept."""
+    inputs = settle(**parameters)
+    run = runs.begin(str(flow_run.id), str(flow_run.name), inputs, parameters)
+    work = _Work(run, Ledger())
+    try:
+        summary = run.finish(work.ledger, work.reported(work.everything()))
+    except BaseException as error:  # Ctrl-C, a cancel from the UI, the end of the worker
+        kill_children()
+        run.interrupted(f"{type(error).__name__}: {error}")
+        raise
+    publish(summary)
+    if not run.retried:  # it was told at the first attempt
+        tell_of_lost(lost_verdicts(summary, runs.before(run)))
+    if summary["state"] == "failed":
+        return Failed(message=str(summary["message"]))
+    return Completed(message=str(summary["message"]))
+
+
+@dataclass
+class _Spine:
+    """The records that every branch starts from."""
+
+    ingested: Record
+    splitted: Record
+    frozen: Record
+    calibrated: Record
+    trained: Record | None
+    exported: Record
+    gated: Record
+
+
+@dataclass
+class _Work:
+    run: runs.Run
+    ledger: Ledger
+    outcomes: tuple[BranchOutcome, ...] = ()
+    spine: _Spine | None = None
+    compared: Record | None = None
+    ingested: Record | None = None
+
+    @property
+    def profile(self) -> Profile:
+        return self.run.inputs.profile
+
+    def fingerprint(self) -> str:
+        """Taken on every run, because modification times prove nothing; it keys ``ingest``."""
+        began = time.monotonic()
+        taken = fingerprint(self.run.inputs.folder)
+        started = datetime.fromisoformat(self.run.started)
+        short = taken.digest.removeprefix("sha256:")[:8]
+        self.run.name = f"{self.profile.name}-{started:%Y%m%d-%H%M%S}-{short}"
+        introduce(self.run.run_id, self.run.name, {*flow_run.tags, self.profile.name})
+        self.run.fingerprint = {**taken.model_dump(mode="json"), "seconds": round(time.monotonic() - began, 4)}
+        return taken.digest
+
+    def everything(self) -> CxrError | None:
+        """All stages up to the comparison; returns what stopped the run as a whole, if anything did."""
+        try:
+            self.spine = self.shared_stages()
+            reference, branches = self.fan_out(self.spine)
+            self.outcomes = tuple(branch.outcome() for branch in branches)
+            scored = reference.record
+            if scored is None:
+                raise reference.failure or CxrError(
+                    "the reference scores could not be made; see the failed stages above"
+                )
+            self.compared = self.ledger.do(
+                compare,
+                branches=list(self.outcomes),
+                reference=scored,
+                exported=self.spine.exported,
+                splitted=self.spine.splitted,
+                config=self.profile.compare,
+            )
+        except CxrError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 (a bug of ours must not cost the report)
+            return BranchError(f"{type(error).__name__}: {error}")
+        return None
+
+    def shared_stages(self) -> _Spine:
+        """From the folder to a graph that passed the gate."""
+        p, do = self.profile, self.ledger.do
+        ingested = self.ingested = do(
+            ingest, folder=self.run.inputs.folder, fingerprint=self.fingerprint(), config=p.data
+        )
+        splitted = do(split, ingested=ingested, config=p.split)
+        frozen = do(
+            tensors, folder=self.run.inputs.folder, ingested=ingested, splitted=splitted, config=p.tensors, data=p.data
+        )
+        calibrated = self.ledger.submit(calibration, frozen=frozen, config=p.calibration)
+        trained, exported = self.graph(frozen)
+        gate: dict[str, Any] = {"exported": exported, "frozen": frozen, "config": p.parity}
+        gated = do(parity, trained=trained, **gate) if trained else do(parity_of_adopted, **gate)
+        return _Spine(ingested, splitted, frozen, calibrated.future.result(), trained, exported, gated)
+
+    def graph(self, frozen: Record) -> tuple[Record | None, Record]:
+        """The checkpoint (None for a graph that was brought) and the exported graph."""
+        p, do, brought = self.profile, self.ledger.do, self.run.inputs
+        if brought.onnx:
+            return None, do(adopt_graph, graph=brought.onnx, tensors=p.tensors)
+        if brought.weights:
+            trained = do(
+                adopt_weights,
+                weights=brought.weights,
+                frozen=frozen,
+                config=p.train,
+                filter=p.tensors.filter,
+            )
+        else:
+            trained = do(train, frozen=frozen, config=p.train, filter=p.tensors.filter)
+        return trained, do(export, trained=trained, config=p.export)
+
+    def fan_out(self, spine: _Spine) -> tuple[Entry, list["_Branch"]]:
+        """Every branch in parallel; the reference of answers and each backend's reference of speed come first."""
+        names = dict.fromkeys([*self.profile.backends, _REFERENCE[1]])
+        support = {
+            (p, name): registry.backend(name).support(p)
+            for p in dict.fromkeys([Precision.FP32, *self.profile.precisions])
+            for name in names
+        }
+        able = [branch for branch, found in support.items() if found.level != "unsupported"]
+        lowered = {p: self.lower(spine, p) for p in dict.fromkeys(p for p, _ in able)}
+        references = {name: self.build(p, name, lowered) for p, name in able if p is Precision.FP32}
+        reference = self.score(spine, *_REFERENCE, references[_REFERENCE[1]])
+        branches = []
+        for name in self.profile.backends:
+            for precision in self.profile.precisions:
+                if (precision, name) not in able:
+                    branches.append(_Branch(precision, name, unsupported=support[precision, name].reason))
+                    continue
+                same = precision is Precision.FP32
+                built = references[name] if same else self.build(precision, name, lowered)
+                measured = self.submit(
+                    benchmark,
+                    precision,
+                    name,
+                    built=built,
+                    reference=references[name],
+                    config=self.profile.benchmark,
+                    engine_config=self.profile.engine,
+                )
+                scored = reference if (precision, name) == _REFERENCE else self.score(spine, precision, name, built)
+                branches.append(
+                    _Branch(precision, name, (built, measured, scored), (lowered[precision], references[name]))
+                )
+        return reference, branches
+
+    def lower(self, spine: _Spine, precision: Precision) -> Entry:
+        return self.ledger.submit(
+            variant,
+            precision=precision,
+            exported=spine.exported,
+            calibrated=spine.calibrated,
+            config=self.profile.variant,
+        )
+
+    def build(self, precision: Precision, backend: str, lowered: Mapping[Precision, Entry]) -> Entry:
+        return self.submit(engine, precision, backend, lowered=lowered[precision], config=self.profile.engine)
+
+    def score(self, spine: _Spine, precision: Precision, backend: str, built: Entry) -> Entry:
+        return self.submit(
+            accuracy,
+            precision,
+            backend,
+            built=built,
+            frozen=spine.frozen,
+            splitted=spine.splitted,
+            exported=spine.exported,
+            config=self.profile.accuracy,
+            engine_config=self.profile.engine,
+        )
+
+    def submit(self, task: StageTask, precision: Precision, backend: str, **parameters: Any) -> Entry:
+        asked = self.run.parameters
+        again = asked.get("rebuild") == "engines" or f"{precision}@{backend}" in (asked["refresh"] or ())
+        chosen = refreshed(task, datetime.fromisoformat(self.run.started).timestamp()) if again else task
+        return self.ledger.submit(chosen, precision=precision, backend=backend, **parameters)
+
+    def reported(self, problem: CxrError | None) -> runs.Outcome:
+        """The report, whatever happened; and what the run as a whole came to."""
+        failures = [Failure.model_validate(failure) for failure in self.ledger.failures(first_line=True)]
+        spine = self.spine
+        record = None
+        try:
+            record = self.ledger.do(
+                report,
+                header=self.header(),
+                failures=failures,
+                compared=self.compared,
+                trained=spine.trained if spine else None,
+                gated=spine.gated if spine else None,
+                changes=changes(self.run, self.outcomes, self.ledger.finished()) if self.compared else None,
+            )
+        except Exception as error:  # noqa: BLE001 (the account is written whatever the report says)
+            problem = problem or (error if isinstance(error, CxrError) else BranchError(f"report: {error}"))
+        return runs.Outcome(record, problem, self.ledger.failures(), _missing_verdicts(self.profile, self.compared))
+
+    def header(self) -> RunHeader:
+        """What the artifacts do not say themselves. No run and no time, so that an unchanged report is a hit."""
+        facts = self.ingested.facts if self.ingested else None
+        data = DataFacts.model_validate({name: facts[name] for name in DataFacts.model_fields}) if facts else None
+        if data:
+            self.run.data = data.model_dump(mode="json")
+        if not self.spine:
+            return RunHeader(profile=self.profile.name, data=data)
+        exported = self.spine.exported.facts
+        self.run.looks_at_test = runs.looks_at_test(
+            str(self.spine.splitted.facts["test_digest"]), model_identity(self.spine.exported)
+        )
+        return RunHeader(
+            profile=self.profile.name,
+            data=data,
+            looks_at_test=self.run.looks_at_test,
+            model=None if self.spine.trained else ModelFacts.model_validate(exported),
+        )
+
+
+@dataclass(frozen=True)
+class _Branch:
+    precision: Precision
+    backend: str
+    stages: tuple[Entry, Entry, Entry] | None = None
+    needs: tuple[Entry, ...] = ()
+    unsupported: str = ""
+
+    def outcome(self) -> BranchOutcome:
+        """Wait for the branch and say what became of it."""
+        if self.stages is None:
+            return BranchOutcome(
+                precision=self.precision, backend=self.backend, state="unsupported", reason=self.unsupported
+            )
+        built, measured, scored = (entry.record for entry in self.stages)
+        failed = next((entry for entry in (*self.needs, *self.stages) if entry.failure is not None), None)
+        whole = built and measured and scored
+        return BranchOutcome(
+            precision=self.precision,
+            backend=self.backend,
+            state="done" if whole else "failed",
+            reason=f"{failed.place} failed: {failed.failure}".splitlines()[0] if failed else "",
+            built=built,
+            measured=measured,
+            scored=scored,
+        )
+
+
+def _missing_verdicts(profile: Profile, compared: Record | None) -> list[str]:
+    """The verdicts that the profile demands and the comparison does not give."""
+    verdicts: Mapping[str, Any] = compared.facts.get("verdicts", {}) if compared else {}  # type: ignore[assignment]
+    return [
+        wanted
+        for wanted in profile.require
+        if not any(
+            verdict == "pass"
+            for branch, verdict in verdicts.items()
+            if branch == wanted or branch.split("@")[0] == wanted
+        )
+    ]

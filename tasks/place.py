@@ -1,0 +1,38 @@
+"""Where the store is. Bound to the process's environment, so that a form field cannot point elsewhere."""
+
+import os
+from functools import cache
+from pathlib import Path
+
+from cxr_core.store import FlockTable, Store
+
+DEFAULT_STORE = Path(".cxr/store")
+
+
+def store_root() -> Path:
+    """``CXR_STORE``, or ``.cxr/store`` in the working directory."""
+    return Path(os.environ.get("CXR_STORE") or DEFAULT_STORE).absolute()
+
+
+def current_store() -> Store:
+    """The store of this process, opened once.
+
+    Raises:
+        StoreError: it cannot be used; the message says why and what to do.
+    """
+    return _opened(store_root())
+
+
+@cache
+def _opened(root: Path) -> Store:
+    return Store.open(root)
+
+
+@cache
+def _table(root: Path) -> FlockTable:
+    return Store.open(root).lock_table()
+
+
+def lock_table() -> FlockTable:
+    """The key locks of this process on the current store; one table, so that its threads exclude each other."""
+    return _table(store_root())

@@ -1,0 +1,44 @@
+"""train: a timm classifier from the frozen tensors, or weights that the user brings."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from cxr_core.config import TrainConfig
+from cxr_core.refs import Record, Ref
+from tasks.stage import Arguments, stage
+
+_PACKAGES = ("torch", "timm", "numpy", "scipy", "scikit-learn", "safetensors")
+
+
+def _machine(arguments: Arguments) -> dict[str, JsonValue]:
+    """Sums are rounded in an order that thread count and GPU decide, so both are part of the key."""
+    config: TrainConfig = arguments["config"]
+    return {"threads": config.threads or len(os.sched_getaffinity(0)), "gpus": list(_gpus())}
+
+
+def _gpus() -> Iterator[str]:
+    """The names of the cards as their drivers give them; torch would take seconds to say the same."""
+    for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        yield file.read_text(encoding="utf-8").splitlines()[0]
+    for file in sorted(Path("/sys/class/kfd/kfd/topology/nodes").glob("*/name")):
+        yield file.read_text(encoding="utf-8").strip()
+
+
+@stage(
+    "train", core="cxr_core.training.loop:train", packages=_PACKAGES, machine=_machine, resumable=True, shown_every=1.0
+)
+def train(frozen: Record, config: TrainConfig, filter: str) -> Arguments:
+    return {"tensors": frozen.output("tensors"), "config": config, "filter": filter}
+
+
+@stage("train", core="cxr_core.training.adopt:adopt_weights", packages=_PACKAGES, machine=_machine)
+def adopt_weights(weights: Ref, frozen: Record, config: TrainConfig, filter: str) -> Arguments:
+    return {
+        "weights": weights,
+        "tensors": frozen.output("tensors"),
+        "config": config,
+        "filter": filter,
+    }

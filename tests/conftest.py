@@ -1,0 +1,139 @@
+"""One whole smoke run, made once a session, that many tests look at; and a way to call the command line."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+# A script's background jobs inherit it ignored, and what we start and interrupt would ignore it too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _where_it_is_afternoon() -> str:
+    """A time zone in which the nightly, which fires at 02:00, is far away: it would do a night's work in a test."""
+    east = 14 - datetime.now(UTC).hour
+    return f"Etc/GMT{-east:+d}" if -12 <= east <= 14 else "Etc/GMT"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder of its own for store, Prefect and device locks, and the environment that points there."""
+
+    folder: Path
+
+    @property
+    def store(self) -> Path:
+        return self.folder / "store"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "CXR_"))}
+        return {
+            **kept,
+            "CXR_STORE": str(self.store),
+            "CXR_PREFECT_HOME": str(self.folder / "prefect"),
+            "CXR_DEVICE_LOCKS": str(self.folder / "locks"),
+            "COLUMNS": "120",
+            "CXR_TIMEZONE": _where_it_is_afternoon(),
+        }
+
+    def cxr(
+        self, *arguments: str, code: int | None = 0, timeout: float = 300, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ``cxr`` in a process of its own; ``code`` is the exit status that it must end with."""
+        done = subprocess.run(
+            [sys.executable, "-m", "flows.cli", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=PROJECT,
+            env={**self.environment, **environment},
+            timeout=timeout,
+            check=False,
+        )
+        if code is not None:
+            assert done.returncode == code, f"exit {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
+        return done
+
+    def json(self, *arguments: str, code: int | None = 0, **environment: str) -> Any:
+        """The one JSON document of a command called with ``--json``."""
+        return json.loads(self.cxr(*arguments, "--json", code=code, **environment).stdout)
+
+    def processes(self, what: str = "") -> dict[int, str]:
+        """The command lines, by process id, of all processes that work here and have ``what`` in them."""
+        marker = f"CXR_STORE={self.store}".encode()
+        found = {}
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and marker in (entry / "environ").read_bytes().split(b"\0"):
+                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+        return {number: line for number, line in found.items() if what in line}
+
+
+SMOKE = ("run", "--profile", "smoke", "--data", "phantom")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """A fresh place."""
+    return Place(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, dict[str, Any]]:
+    """A place where profile smoke has run once, cold, and that run's JSON. Tests must not damage it."""
+    made = Place(tmp_path_factory.mktemp("smoke") / "place")
+    run = made.json(*SMOKE)
+    shutil.copytree(made.folder, _untouched(made), symlinks=True)
+    return made, run
+
+
+def _untouched(made: Place) -> Path:
+    """The place as that run left it: tests that look at it may add runs of their own."""
+    return made.folder.with_name("untouched")
+
+
+@pytest.fixture
+def copied(smoke: tuple[Place, dict[str, Any]], tmp_path: Path) -> Callable[[], Place]:
+    """A copy of it as that run left it, for tests that do damage it."""
+
+    def copy() -> Place:
+        made = Place(tmp_path / "copy")
+        shutil.copytree(_untouched(smoke[0]), made.folder, symlinks=True)
+        return made
+
+    return copy
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """``small_disk(options)`` mounts a tmpfs; skipped where this user may not mount."""
+    mounted: list[Path] = []
+
+    def mount(options: str) -> Path:
+        place = tmp_path / f"disk{len(mounted)}"
+        place.mkdir()
+        command = shutil.which("mount")
+        if os.geteuid() != 0 or command is None:
+            pytest.skip("mounting a small file system needs root")
+        done = subprocess.run([command, "-t", "tmpfs", "-o", options, "tmpfs", place], capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"this machine may not mount a tmpfs: {done.stderr.strip()}")
+        mounted.append(place)
+        return place
+
+    yield mount
+    for place in mounted:
+        subprocess.run(["umount", "-l", place], check=True)

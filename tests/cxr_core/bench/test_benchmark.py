@@ -1,0 +1,136 @@
+"""The stage: an engine against its reference, and everything that makes a measurement invalid."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cxr_core.bench.benchmark import benchmark
+from cxr_core.config import BenchmarkConfig, EngineConfig
+from cxr_core.errors import BranchError, RefusedError, UsageError
+from cxr_core.progress import silent
+
+FAST = BenchmarkConfig(warmup_seconds=0.02, round_seconds=0.04, rounds=4, iterations=8, throughput_batch=4)
+Built = Callable[..., Path]
+
+
+def run(engine: Path, reference: Path, out: Path, config: BenchmarkConfig = FAST, progress=silent) -> dict:
+    return benchmark(
+        engine=engine / "engine", engine_metadata=engine / "engine.json",
+        reference=reference / "engine", reference_metadata=reference / "engine.json",
+        out=out, config=config, engine_config=EngineConfig(threads=1), progress=progress,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime", "fake"])
+def test_an_engine_against_itself(name: str, built: Built, tmp_path: Path) -> None:
+    facts = run(built(name), built(name), tmp_path)
+    document = json.loads((tmp_path / "benchmark.json").read_text())
+    assert set(document) == {
+        "backend", "precision", "device", "latency", "throughput",
+        "reference", "ratio", "reason", "latencies_ms",
+    }  # fmt: skip
+    assert (document["backend"], document["precision"]) == (name, "fp32") and document["device"]
+    assert document["reason"] == ""
+    latency, throughput = document["latency"], document["throughput"]
+    assert set(latency) == {
+        "batch", "count", "min_ms", "max_ms", "mean_ms", "median_ms", "p90_ms", "p95_ms", "p99_ms", "cv",
+    }  # fmt: skip
+    assert latency["batch"] == 1 and latency["count"] >= 8 and latency["min_ms"] <= latency["median_ms"]
+    assert throughput["batch"] == 4 and throughput["images"] == 4 * throughput["queries"]
+    assert throughput["images_per_second"] == pytest.approx(throughput["images"] / throughput["seconds"])
+    assert set(document["reference"]) == {"latency", "throughput"}
+    for ratio in document["ratio"].values():
+        assert ratio["low"] <= ratio["value"] <= ratio["high"] and ratio["rounds"] == 4
+    assert len(document["latencies_ms"]) == min(2000, latency["count"])
+    assert len(json.loads((tmp_path / "times.json").read_text())) == latency["count"]
+    assert facts["fake"] is (name == "fake") and "latencies_ms" not in facts
+    assert {p.name for p in tmp_path.iterdir()} == {"benchmark.json", "times.json"}
+
+
+def test_a_slower_engine_has_ratios_below_one(built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXR_FAKE", "slow:int8")
+    facts = run(built("fake", "int8"), built("fake"), tmp_path)
+    assert facts["latency"]["median_ms"] >= 5
+    assert all(facts["ratio"][kind]["high"] < 0.5 for kind in ("latency", "throughput"))
+
+
+def test_a_slower_reference_has_ratios_above_one(built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXR_FAKE", "slow:fp32")
+    facts = run(built("fake", "int8"), built("fake"), tmp_path)
+    assert facts["reference"]["latency"]["median_ms"] >= 5
+    assert all(facts["ratio"][kind]["low"] > 2 for kind in ("latency", "throughput"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("wrong:int8", "engine: query"),
+        ("nan:int8", "engine: query 0 answered with values that are not finite"),
+        ("batch:int8", "1 were bound"),
+        ("wrong:fp32", "reference: query"),
+    ],
+)
+def test_a_measurement_of_wrong_answers_is_refused(
+    fault: str, words: str, built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = built("fake", "int8"), built("fake")
+    monkeypatch.setenv("CXR_FAKE", fault)
+    with pytest.raises(BranchError, match=f"not a valid measurement: .*{words}"):
+        run(*folders, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_rounds_are_added_in_pairs_until_the_iterations_are_there(
+    built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders, told = (built("fake", "int8"), built("fake")), []
+    monkeypatch.setenv("CXR_FAKE", "slow:int8")
+    config = FAST.model_copy(update={"rounds": 2, "iterations": 30})
+    facts = run(*folders, tmp_path, config, lambda done, total, text: told.append(done))
+    assert facts["latency"]["count"] >= 30 and facts["reason"] == ""
+    assert told[-1] == facts["ratio"]["latency"]["rounds"] > 2 and told[-1] % 2 == 0
+
+
+def test_a_floor_that_was_not_met_is_told_and_the_percentiles_stay_blank(
+    built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = built("fake", "int8"), built("fake")
+    monkeypatch.setenv("CXR_FAKE", "slow:int8")
+    facts = run(*folders, tmp_path, FAST.model_copy(update={"rounds": 2, "iterations": 5000, "longest_seconds": 0.1}))
+    assert "of 5000 latency queries in 0.1 s" in facts["reason"] and "blank" in facts["reason"]
+    assert facts["latency"]["p90_ms"] is facts["latency"]["p99_ms"] is None
+
+
+def test_the_two_sides_lead_in_turn(built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cxr_core.bench import rounds
+
+    played, play = [], rounds.Side.play
+    monkeypatch.setattr(rounds.Side, "play", lambda side, seconds: (played.append(side.name[0]), play(side, seconds)))
+    run(built("fake"), built("fake"), tmp_path)
+    assert "".join(played) == "erre" * 2
+
+
+def test_engines_of_two_backends_are_never_divided(built: Built, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"of the engine's own backend.*'fake'.*'onnxruntime'"):
+        run(built("fake"), built("onnxruntime"), tmp_path)
+
+
+def test_a_spoiled_reference_is_refused(built: Built, tmp_path: Path) -> None:
+    spoiled = tmp_path / "spoiled"
+    spoiled.mkdir()
+    (spoiled / "engine.json").write_bytes((built("fake") / "engine.json").read_bytes())
+    (spoiled / "engine").write_bytes(b"other")
+    with pytest.raises(RefusedError):
+        run(built("fake"), spoiled, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_an_engine_is_as_fast_as_itself(name: str, built: Built, tmp_path: Path) -> None:
+    config = FAST.model_copy(update={"round_seconds": 0.4, "rounds": 10, "iterations": 700, "warmup_seconds": 0.5})
+    facts = run(built(name), built(name), tmp_path, config)
+    for kind in ("latency", "throughput"):
+        assert 0.85 < facts["ratio"][kind]["value"] < 1.18, facts["ratio"]
+    assert facts["latency"]["p99_ms"] is not None

@@ -1,0 +1,114 @@
+"""The loop keeps both floors, counts what was bound, and costs next to nothing."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxr_core.bench.audit import answers_before, batch_complaint, complaint
+from cxr_core.bench.inputs import batches
+from cxr_core.bench.interchange import read_latencies, write_times
+from cxr_core.bench.loop import turn
+from cxr_core.errors import UsageError
+
+
+class Echo:
+    """Answers with two statistics of the images; ``lie`` spoils the answers from the third call on."""
+
+    input_shape = (-1, 1, 16, 16)
+
+    def __init__(self, lie: str = "") -> None:
+        self.lie, self.calls, self.bound_images, self.seen = lie, 0, 0, []
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        self.calls += 1
+        self.seen.append(images)
+        self.bound_images = 1 if self.lie == "batch" else len(images)
+        answers = np.stack([images.mean((1, 2, 3)), images.std((1, 2, 3))], axis=1).astype(np.float32) / 255
+        if self.lie == "first only":
+            answers[1:] = answers[0]
+        if self.calls > 2 and self.lie in ("nan", "drift", "short"):
+            answers = {"nan": answers * np.nan, "drift": answers + 0.1, "short": answers[:0]}[self.lie]
+        return answers
+
+
+def test_inputs_are_whole_pixel_values_repeatable_and_all_different() -> None:
+    some = batches(3, 20, 28, seed=4)
+    assert len(some) > 1 and all(b.shape == (3, 1, 20, 28) and b.dtype == np.float32 for b in some)
+    stacked = np.concatenate(some)
+    assert stacked.min() >= 0 and stacked.max() <= 255 and (stacked == np.round(stacked)).all()
+    assert len({image.tobytes() for image in stacked}) == len(stacked)
+    np.testing.assert_array_equal(stacked, np.concatenate(batches(3, 20, 28, seed=4)))
+    assert not np.array_equal(stacked, np.concatenate(batches(3, 20, 28, seed=5)))
+
+
+def test_time_and_count_floors_both_hold() -> None:
+    some = batches(1, 16, 16, 0)
+    assert len(turn(Echo(), some, 0.0, least=37).starts) == 37
+    long = turn(Echo(), some, 0.05)
+    assert long.seconds >= 0.05 and len(long.starts) > 10
+
+
+def test_inputs_are_cycled_and_images_counted_from_the_binding() -> None:
+    some, runner = batches(5, 16, 16, 0), Echo()
+    done = turn(runner, some, 0.0, least=9)
+    assert all(seen is some[i % len(some)] for i, seen in enumerate(runner.seen))
+    assert done.bound.tolist() == [5] * 9
+    assert done.images_per_second == pytest.approx(45 / done.seconds)
+    lying = turn(Echo("batch"), some, 0.0, least=9)
+    assert lying.bound.sum() == 9
+
+
+def test_queries_do_not_overlap_and_nothing_but_the_call_is_timed() -> None:
+    done = turn(Echo(), batches(1, 16, 16, 0), 0.02)
+    edges = [edge for pair in zip(done.starts, done.stops, strict=True) for edge in pair]
+    assert all(a <= b for a, b in pairwise(edges))
+    between = (done.starts[1:] - done.stops[:-1]) / 1e3
+    assert np.median(between) < 20, "microseconds between two queries"
+
+
+@pytest.mark.parametrize(
+    ("lie", "words"),
+    [
+        ("nan", "query 2 answered with values that are not finite"),
+        ("drift", "query 2 answered otherwise while timed than before"),
+        ("short", "query 2 was given 3 images, 3 were bound and 0 answered"),
+        ("batch", "query 0 was given 3 images, 1 were bound"),
+    ],
+)
+def test_wrong_answers_are_told_with_the_query(lie: str, words: str) -> None:
+    some, expected = batches(3, 16, 16, 0), answers_before(Echo(), batches(3, 16, 16, 0))
+    assert words in complaint(turn(Echo(lie), some, 0.0, least=6), some, expected)
+    assert complaint(turn(Echo(), some, 0.0, least=6), some, expected) == ""
+
+
+def test_a_batch_answered_by_its_first_image_alone_is_found() -> None:
+    spread = np.stack([np.full((1, 16, 16), v) for v in (0, 120, 250)]).astype(np.float32)
+    honest, lying = Echo(), Echo("first only")
+    assert batch_complaint(honest, spread, honest(spread)) == ""
+    assert "otherwise in a batch of 3 than alone" in batch_complaint(lying, spread, lying(spread))
+
+
+def test_times_are_written_as_trtexec_exports_them_and_read_back(tmp_path: Path) -> None:
+    import json
+
+    turns = [turn(Echo(), batches(1, 16, 16, 0), 0.0, least=5) for _ in range(2)]
+    write_times(tmp_path / "times.json", turns)
+    rows = json.loads((tmp_path / "times.json").read_text())
+    assert set(rows[0]) == {
+        "startEnqMs", "endEnqMs", "startH2dMs", "endH2dMs", "startComputeMs", "endComputeMs", "startD2hMs", "endD2hMs",
+        "h2dMs", "computeMs", "d2hMs", "latencyMs",
+    }  # fmt: skip
+    assert len(rows) == 10 and rows[0]["startComputeMs"] == 0
+    expected = np.concatenate([t.milliseconds for t in turns])
+    np.testing.assert_allclose(read_latencies(tmp_path / "times.json"), expected, atol=1e-6)
+    for row in rows:
+        assert row["latencyMs"] == pytest.approx(row["endComputeMs"] - row["startComputeMs"], abs=1e-5)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '[{"latency": 1}]'])
+def test_a_list_that_is_none_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "times.json").write_text(text)
+    with pytest.raises(UsageError, match=r"times\.json is not a list of queries"):
+        read_latencies(tmp_path / "times.json")

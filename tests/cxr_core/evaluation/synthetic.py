@@ -1,0 +1,186 @@
+"""A made-up run as the stages before ``compare`` would leave it: scores, benchmarks, facts, all seeded."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+THRESHOLD = 0.45
+
+
+def answers(images: int = 360, seed: int = 0, separation: float = 2.1) -> pd.DataFrame:
+    """The scores of a plausible classifier: about 1.5 images a patient, bacteria easier than virus."""
+    rng = np.random.default_rng(seed)
+    patient = np.sort(rng.integers(0, max(4, int(images / 1.5)), images))
+    of_kind = rng.permutation(np.resize(["normal", "bacteria", "virus"], patient.max() + 1))
+    kind = of_kind[patient]
+    label = (kind != "normal").astype(int)
+    of_patient = rng.normal(0, 0.7, patient.max() + 1)[patient]
+    shift = np.select([kind == "bacteria", kind == "virus"], [0.3, -0.3], 0.0)
+    margin = (label - 0.5) * 2 * separation + shift + of_patient + rng.normal(0, 1.2, images)
+    table = pd.DataFrame(
+        {
+            "file": [
+                f"test/{'PNEUMONIA' if one else 'NORMAL'}/{k}-{p:04d}-{i:05d}.jpeg"
+                for i, (one, k, p) in enumerate(zip(label, kind, patient, strict=True))
+            ],
+            "label": label,
+            "kind": kind,
+            "patient": [f"{k}-{p:04d}" for k, p in zip(kind, patient, strict=True)],
+        }
+    )
+    return with_margin(table, margin).sort_values("file", ignore_index=True)
+
+
+def with_margin(table: pd.DataFrame, margin: Any) -> pd.DataFrame:
+    """The same images with other answers."""
+    margin = np.asarray(margin, dtype=float)
+    return table.assign(logit_normal=-margin / 2, logit_pneumonia=margin / 2, probability=1 / (1 + np.exp(-margin)))
+
+
+def margin_of(table: pd.DataFrame) -> Any:
+    return (table["logit_pneumonia"] - table["logit_normal"]).to_numpy()
+
+
+def noisy(table: pd.DataFrame, sigma: float, seed: int = 1) -> pd.DataFrame:
+    """An engine that answers almost as the reference."""
+    return with_margin(table, margin_of(table) + np.random.default_rng(seed).normal(0, sigma, len(table)))
+
+
+def flipped(table: pd.DataFrame, lost: int, gained: int = 0) -> pd.DataFrame:
+    """An engine that turns ``lost`` right decisions wrong and ``gained`` wrong ones right, by a hair."""
+    margin, edge = margin_of(table).copy(), np.log(THRESHOLD / (1 - THRESHOLD))
+    called = table["probability"].to_numpy() >= THRESHOLD
+    right = called == (table["label"].to_numpy() == 1)
+    for group, count in ((right, lost), (~right, gained)):
+        nearest = [i for i in np.argsort(np.abs(margin - edge)) if group[i]][:count]
+        assert len(nearest) == count
+        margin[nearest] = np.where(called[nearest], edge - 1e-3, edge + 1e-3)
+    return with_margin(table, margin)
+
+
+def benchmark(ratio: float = 1.0, rate: float = 400.0, reason: str = "", seed: int = 0) -> dict[str, Any]:
+    times = np.random.default_rng(seed).gamma(20, 1000 / rate / 20, 800)
+    latency = {
+        "batch": 1,
+        "count": 800,
+        "min_ms": float(times.min()),
+        "max_ms": float(times.max()),
+        "mean_ms": float(times.mean()),
+        "median_ms": float(np.median(times)),
+        "p90_ms": float(np.quantile(times, 0.9)),
+        "p95_ms": None,
+        "p99_ms": float(np.quantile(times, 0.99)),
+        "cv": 0.2,
+    }
+    interval = {"value": ratio, "low": ratio * 0.98, "high": ratio * 1.02, "rounds": 10}
+    return {
+        "backend": "b",
+        "precision": "p",
+        "device": "A CPU",
+        "latency": latency,
+        "throughput": {"batch": 32, "queries": 100, "images": 3200, "seconds": 3200 / rate, "images_per_second": rate},
+        "reference": {},
+        "ratio": {"throughput": interval, "latency": interval},
+        "reason": reason,
+        "latencies_ms": [float(t) for t in times],
+    }
+
+
+def done(
+    folder: Path,
+    precision: str,
+    backend: str,
+    scores: pd.DataFrame,
+    measured: Mapping[str, Any] | None = None,
+    **facts: Any,
+) -> dict[str, Any]:
+    """A finished branch's entry, with its files written below ``folder``."""
+    place = folder / f"{precision}-{backend}"
+    place.mkdir(parents=True)
+    scores.to_csv(place / "scores.csv", index=False, float_format="%.9g")
+    (place / "benchmark.json").write_text(json.dumps(measured or benchmark()))
+    said = {
+        "effective": {precision: 1.0},
+        "effective_precision": precision,
+        "support": "native",
+        "device": "A CPU",
+        "note": "",
+    }
+    return {
+        "precision": precision,
+        "backend": backend,
+        "state": "done",
+        "reason": "",
+        "engine": {"digest": "sha256:" + "a" * 64, "bytes": 1_300_000, "facts": {**said, **facts}},
+        "benchmark": f"{place.name}/benchmark.json",
+        "scores": f"{place.name}/scores.csv",
+    }
+
+
+def undone(precision: str, backend: str, state: str, reason: str) -> dict[str, Any]:
+    return {
+        "precision": precision,
+        "backend": backend,
+        "state": state,
+        "reason": reason,
+        "engine": None,
+        "benchmark": None,
+        "scores": None,
+    }
+
+
+def inputs(folder: Path, reference: pd.DataFrame, branches: list[dict[str, Any]]) -> dict[str, Any]:
+    """Everything that ``compare`` takes but ``config``, written below ``folder``."""
+    out = folder / "out"
+    out.mkdir(parents=True)
+    checkpoint = folder / "checkpoint"
+    checkpoint.mkdir()
+    (checkpoint / "checkpoint.json").write_text(
+        json.dumps(
+            {
+                "model": "cxr_small",
+                "size": 96,
+                "filter": "bilinear",
+                "labels": ["NORMAL", "PNEUMONIA"],
+                "temperature": 0.8,
+                "threshold": THRESHOLD,
+                "flip_average": True,
+                "pretrained": "none",
+                "images_seen": 2000,
+                "trained": True,
+                "validation": {"auc": 0.99, "auc_perturbed": 0.97},
+            }
+        )
+    )
+    pd.DataFrame(
+        {
+            "step": range(1, 61),
+            "images": [32 * i for i in range(1, 61)],
+            "loss": 0.7 * np.exp(-np.arange(60) / 30),
+            "learning_rate": np.sin(np.linspace(0.1, 3.1, 60)) * 2e-3,
+        }
+    ).to_csv(checkpoint / "history.csv", index=False)
+    test = reference[["file", "label", "kind", "patient"]].assign(split="test")
+    rest = test.head(40).assign(file=lambda t: "train/" + t["file"], split=["train"] * 30 + ["val"] * 10)
+    pd.concat([test, rest]).to_csv(folder / "split.csv", index=False)
+    reference.to_csv(folder / "reference.csv", index=False, float_format="%.9g")
+    for name, content in (
+        ("branches", branches),
+        ("warnings", ["144 bare numbers are in train and in test."]),
+        ("shortcuts", {"geometry": {"auc": 0.88, "accuracy": 0.8}, "ridge32": {"auc": 0.91, "accuracy": 0.75}}),
+        ("parity", {"applicable": True, "max_abs": 2e-6}),
+    ):
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    return {
+        "branches": folder / "branches.json",
+        "reference_scores": folder / "reference.csv",
+        "threshold": THRESHOLD,
+        "split": folder / "split.csv",
+        "shortcuts": folder / "shortcuts.json",
+        "warnings": folder / "warnings.json",
+        "out": out,
+    }

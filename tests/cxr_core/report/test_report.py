@@ -1,0 +1,319 @@
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import cxr_core.report.document
+from cxr_core.config import CompareConfig
+from cxr_core.errors import DataError
+from cxr_core.evaluation.compare import compare
+from cxr_core.evaluation.rows import Comparison
+from cxr_core.refs import Precision
+from cxr_core.report.document import DataFacts, Failure, Report, RunHeader, document, schema
+from cxr_core.report.drawing import COLOURS
+from cxr_core.report.look import CSS
+from cxr_core.report.report import report
+
+PUBLISHED = RunHeader(
+    profile="quick",
+    looks_at_test=3,
+    data=DataFacts(
+        source="published",
+        counts={"train": {"NORMAL": 1122, "PNEUMONIA": 3330}, "test": 522},
+        digest="sha256:" + "b" * 64,
+    ),
+)
+PHANTOM = RunHeader(profile="smoke", data=DataFacts(source="phantom"))
+KILLED = Failure(
+    stage="engine",
+    precision=Precision.FP16,
+    backend="openvino",
+    message="killed by signal 9\nlog line",
+    error="BranchError",
+)
+PLOTS = {"accuracy_speed.png", "calibration.png", "latency.png", "roc.png", "training.png"}
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory, synthetic) -> dict[str, Path]:
+    """The artifacts of a run in which every kind of row occurs."""
+    folder, s, reference = tmp_path_factory.mktemp("run"), synthetic, synthetic.answers()
+    inputs = s.inputs(
+        folder,
+        reference,
+        [
+            s.done(folder, "fp32", "openvino", s.noisy(reference, 1e-6), s.benchmark(1.0, 900)),
+            s.done(folder, "bf16", "openvino", s.noisy(reference, 0.0005), s.benchmark(1.8, 1600)),
+            s.done(
+                folder,
+                "int8",
+                "openvino",
+                s.noisy(reference, 2.0),
+                s.benchmark(3.0, 2700),
+                effective={"int8": 0.7, "fp32": 0.3},
+                effective_precision="int8+fp32",
+            ),
+            s.undone("tf32", "openvino", "unsupported", "This CPU has no TF32."),
+            s.done(folder, "fp32", "onnxruntime", reference, s.benchmark(1.0, 400)),
+        ],
+    )
+    compare(**inputs, config=CompareConfig(bootstrap=300))
+    return {
+        "comparison": inputs["out"] / "comparison.json",
+        "checkpoint": folder / "checkpoint",
+        "parity": folder / "parity.json",
+    }
+
+
+@pytest.fixture(scope="session")
+def published(run, tmp_path_factory) -> tuple[Report, str, Path]:
+    """The report of that run, on published data: document, page, folder."""
+    folder = tmp_path_factory.mktemp("published")
+    report(out=folder, run=PUBLISHED, **run)
+    found = Report.model_validate_json((folder / "report.json").read_bytes())
+    return found, (folder / "report.html").read_text(encoding="utf-8"), folder
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A function: the report of these arguments, as (document, page, folder)."""
+
+    def of(**arguments):
+        facts = report(out=tmp_path, **arguments)
+        found = Report.model_validate_json((tmp_path / "report.json").read_bytes())
+        assert facts["state"] == found.state
+        return found, (tmp_path / "report.html").read_text(encoding="utf-8"), tmp_path
+
+    return of
+
+
+class _Tags(HTMLParser):
+    """Tags that are opened and not closed, or closed in the wrong order; ids; visible text."""
+
+    EMPTY = frozenset({"meta", "br", "link", "img"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open, self.wrong, self.ids, self.text = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.ids += [value for name, value in attrs if name == "id"]
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.ids += [value for name, value in attrs if name == "id"]
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(tag)
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] != "style":
+            self.text.append(data)
+
+
+def _parsed(html: str) -> _Tags:
+    tags = _Tags()
+    tags.feed(html)
+    tags.close()
+    assert tags.open == []
+    assert tags.wrong == []
+    return tags
+
+
+def test_a_whole_run(published):
+    found, html, folder = published
+    assert {path.name for path in folder.iterdir()} == PLOTS | {"report.json", "report.html"}
+    assert found.state == "completed"
+    assert found.looks_at_test == 3
+    assert found.recommended is not None
+    assert (found.recommended.precision, found.recommended.backend) == ("bf16", "openvino")
+    text = " ".join(" ".join(_parsed(html).text).split())
+    expected_texts = (
+        "Ship BF16 on openvino, 1.80 times as fast as FP32 there.",
+        "On onnxruntime it is FP32.",
+        "This CPU has no TF32.",
+        "from scratch, 2,000 images seen",
+        "train 1122 NORMAL + 3330 PNEUMONIA",
+        "not a medical device",
+        "children of 1 to 5 years from one hospital",
+        "144 bare numbers",
+        "shortcut: geometry",
+        "3 (distinct checkpoints ever evaluated",
+        "one image is 0.28 points",
+        "bacteria",
+        "virus",
+        "called PNEUMONIA",
+        "70 % int8",
+    )
+    for expected in expected_texts:
+        assert expected in text, expected
+    assert "PHANTOM" not in html
+    assert "FAKE" not in html
+
+
+def test_the_shortcut_rows_stand_under_the_models(published):
+    _, html, _ = published
+    places = [html.index(words) for words in ("model (FP32 reference)", "shortcut: geometry", "shortcut: ridge32")]
+    assert places == sorted(places)
+
+
+def test_the_page_needs_no_network_and_is_whole(published):
+    _, html, _ = published
+    assert not re.search(r"https?:|//[a-z]|url\((?!#)|@import|<script|<link|<img|srcset", html)
+    tags = _parsed(html)
+    assert len(tags.ids) == len(set(tags.ids))
+    assert html.count("<svg") == html.count('role="img"') == len(PLOTS)
+    references = set(re.findall(r'(?:href="|url\()#([^")]+)', html))
+    assert references <= set(tags.ids)
+    assert references
+
+
+def test_colours_follow_the_page_and_are_told_by_shape_too(published):
+    _, html, _ = published
+    dark = CSS[CSS.index("prefers-color-scheme: dark") :]
+    for precision in Precision:
+        assert f"--{precision}:" in dark
+        assert COLOURS[precision] not in re.sub(r"<style>.*?</style>", "", html, flags=re.DOTALL)
+    for sign in ("\u2713 pass", "\u2717 fail", "\u2013 unsupported"):
+        assert sign in html
+
+
+def test_phantoms_are_told_in_large_letters(run, written):
+    found, html, _ = written(run=PHANTOM, **run)
+    assert found.data is not None
+    assert found.data.source == "phantom"
+    assert '<div class="banner large">PHANTOM DATA' in html
+    assert "<title>PHANTOM" in html
+
+
+def test_a_double_says_fake(tmp_path_factory, synthetic, written):
+    folder, reference = tmp_path_factory.mktemp("fake"), synthetic.answers(120)
+    inputs = synthetic.inputs(folder, reference, [synthetic.done(folder, "fp32", "double", reference, fake=True)])
+    compare(**inputs, config=CompareConfig(bootstrap=200))
+    found, html, _ = written(run=PUBLISHED, comparison=inputs["out"] / "comparison.json")
+    assert (found.rows[0].device, found.recommended) == ("FAKE A CPU", None)
+    assert '<div class="banner large">FAKE' in html
+    assert "double FAKE" in html
+    assert "No precision can be recommended." in html
+
+
+def test_a_failed_branch_is_a_row_and_the_state_is_failed(run, written):
+    found, html, _ = written(run=PUBLISHED, failures=(KILLED,), **run)
+    assert found.state == "failed"
+    row = found.rows[-1]
+    assert (row.precision, row.backend, row.verdict, row.accuracy) == ("fp16", "openvino", None, None)
+    assert row.reason == "engine: killed by signal 9\nlog line"
+    assert "1 of 6 branches broke" in html
+    assert "! error" in html
+    assert found.recommended is not None
+
+
+def test_a_failure_that_has_a_row_gets_no_second_one(run):
+    failure = KILLED.model_copy(update={"precision": Precision.INT8})
+    compared = Comparison.model_validate_json(run["comparison"].read_bytes())
+    found = document(PUBLISHED, compared, None, {}, (failure, KILLED, KILLED))
+    branches = [f"{row.precision}@{row.backend}" for row in found.rows]
+    assert (branches.count("int8@openvino"), branches.count("fp16@openvino"), len(branches)) == (1, 1, 6)
+
+
+def test_without_a_comparison_the_report_says_what_stopped_the_run(run, written):
+    gate = Failure(stage="parity", message="largest difference 0.3, 1e-5 allowed")
+    found, html, folder = written(run=PHANTOM, checkpoint=run["checkpoint"], failures=(gate,))
+    assert (found.state, found.rows, found.reference) == ("failed", (), None)
+    assert "Stage parity failed: largest difference 0.3, 1e-5 allowed" in html
+    assert "not compared" in html
+    assert {path.name for path in folder.iterdir()} == {"report.json", "report.html", "training.png"}
+    _parsed(html)
+
+
+def test_with_nothing_at_all_there_is_still_a_report(written):
+    found, html, _ = written(
+        run=RunHeader(profile="quick"), failures=(Failure(stage="ingest", message="no such folder"),)
+    )
+    assert found.data is None
+    assert "Stage ingest failed: no such folder" in html
+    _parsed(html)
+
+
+def test_a_message_is_text_and_never_markup(written):
+    _, html, _ = written(
+        run=RunHeader(profile="quick"), failures=(Failure(stage="ingest", message="<script>alert(1)</script>"),)
+    )
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html
+
+
+def test_the_same_records_give_the_same_bytes_in_another_process(run, published, tmp_path_factory):
+    _, _, folder = published
+    again = tmp_path_factory.mktemp("again")
+    code = (
+        "import sys, json; from pydantic import validate_call;"
+        "from cxr_core.report.report import report; validate_call(report)(**json.loads(sys.argv[1]))"
+    )
+    arguments = {name: str(path) for name, path in run.items()} | {
+        "out": str(again),
+        "run": PUBLISHED.model_dump(mode="json"),
+    }
+    subprocess.run([sys.executable, "-c", code, json.dumps(arguments)], check=True)
+    for path in folder.iterdir():
+        content = path.read_bytes()
+        assert (again / path.name).read_bytes() == content, path.name
+        assert str(again.parent).encode() not in content
+
+
+def test_pictures_hold_no_date_and_no_version(published):
+    _, _, folder = published
+    for name in PLOTS:
+        with Image.open(folder / name) as image:
+            assert set(image.info) <= {"dpi"}
+            assert image.width > 800
+            assert len(image.convert("L").getcolors(10_000)) > 20  # something is drawn
+
+
+def test_the_schema_file_describes_the_document(published):
+    jsonschema = pytest.importorskip("jsonschema", reason="comes with Prefect")
+    file = Path(cxr_core.report.document.__file__).with_name("report.schema.json")
+    assert json.loads(file.read_text()) == schema(), (
+        "write json.dumps(schema(), indent=1, sort_keys=True) to report.schema.json"
+    )
+    _, _, folder = published
+    content = json.loads((folder / "report.json").read_text())
+    jsonschema.validate(content, schema())
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**content, "rows": [{"precision": "fp64"}]}, schema())
+
+
+@pytest.mark.parametrize(
+    ("argument", "content", "words"),
+    [
+        ("comparison", "{}", "a comparison expected"),
+        ("comparison", "no json", "a comparison expected"),
+        ("checkpoint", "{}", "a checkpoint expected, but model: Field required"),
+        ("parity", "[1]", "a JSON object expected"),
+    ],
+)
+def test_unreadable_inputs_are_refused(tmp_path, argument, content, words):
+    folder = tmp_path / "given"
+    folder.mkdir()
+    (folder / "checkpoint.json").write_text(content)
+    given = folder if argument == "checkpoint" else folder / "checkpoint.json"
+    with pytest.raises(DataError, match=words):
+        report(run=PUBLISHED, out=tmp_path, **{argument: given})
+
+
+def test_pretrained_weights_are_named(run, written, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoint")
+    known = json.loads((run["checkpoint"] / "checkpoint.json").read_text())
+    (folder / "checkpoint.json").write_text(json.dumps({**known, "pretrained": "hub"}))
+    found, html, _ = written(run=PUBLISHED, comparison=run["comparison"], checkpoint=folder)
+    assert "pretrained weights: hub" in html
+    assert "from scratch" not in html
+    assert found.model is not None
+    assert found.model.pretrained == "hub"

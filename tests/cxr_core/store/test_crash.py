@@ -1,0 +1,252 @@
+"""SIGKILL at every file-system call of every operation: nothing promised is lost, nothing half-written is visible."""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cxr_core.errors import MissingArtifact, StoreError
+from cxr_core.refs import Ref
+from cxr_core.store import Store
+
+Persist = Callable[..., tuple[str, bytes]]
+PUTS = ("put", "put_again", "repair", "put_tree")
+OPERATIONS = ("open", *PUTS, "write_action", "write_run", "pin", "gc", "verify", "work")
+SAMPLED = 60
+STARTED = "2026-11-24T00:00:00Z"
+OLD_RUN: dict[str, Any] = {"run_id": "r", "started": STARTED, "state": "old"}
+NEW_RUN: dict[str, Any] = {"run_id": "r", "started": STARTED, "state": "new"}
+
+
+class Crasher:
+    """Asks the server for one operation, to be killed at one point."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, str(Path(__file__).with_name("crash_server.py"))]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __call__(self, scene: "Scene", point: int) -> dict[str, Any]:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        request = {"root": str(scene.root), "operation": scene.verb, "arguments": scene.arguments, "point": point}
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return answer
+
+    def close(self) -> None:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+@dataclass
+class Base:
+    """A store before the operation, and what it has promised."""
+
+    root: Path
+    thing: Path
+    tree: Path
+    kept: dict[str, Ref]
+    garbage: list[Ref]
+    damaged: Ref
+    key: str
+    content: bytes
+    newer: bytes
+    damaged_key: str
+
+
+@dataclass
+class Scene:
+    """A copy of the base in which one operation is about to be killed."""
+
+    operation: str
+    root: Path
+    base: Base
+
+    @property
+    def verb(self) -> str:
+        return "put" if self.operation in PUTS else self.operation
+
+    @property
+    def arguments(self) -> list[Any]:
+        base = self.base
+        known: dict[str, list[Any]] = {
+            "put": [str(base.thing)],
+            "put_again": [str(base.root / "again")],
+            "repair": [str(base.root / "repair")],
+            "put_tree": [str(base.tree)],
+            "write_action": [base.key, base.newer.decode()],
+            "write_run": ["r", NEW_RUN],
+            "pin": ["releases/new"],
+            "work": ["f" * 64],
+        }
+        return known.get(self.operation, [])
+
+
+@pytest.fixture(scope="module")
+def crasher() -> Iterator[Crasher]:
+    made = Crasher()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """A folder in memory where there is one: a SIGKILL does not care, and hundreds of copies are quicker."""
+    shared = Path("/dev/shm")
+    place = shared if shared.is_dir() and os.access(shared, os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=place) as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def base(memory: Path, folder: Path, persisted: Persist, flip: Callable[..., None]) -> Base:
+    root = memory / "base"
+    store = Store.open(root / "store")
+    (root / "thing").write_bytes(b"thing" * 300_000)
+    (root / "again").write_bytes(b"pinned")
+    (root / "repair").write_bytes(b"damaged")
+    kept = {name: store.put_bytes(name.encode(), name) for name in ("pinned", "ran", "weights", "newer")}
+    kept["tree"] = store.put(folder, "tree")
+    garbage = [store.put_bytes(f"garbage{number}".encode(), "g") for number in range(4)]
+    damaged = store.put_bytes(b"damaged", "d")
+    key, content = persisted("train", {"weights": kept["weights"], "tree": kept["tree"]})
+    _, newer = persisted("train", {"weights": kept["newer"]}, seconds=2.0)
+    store.write_action(key, content)
+    damaged_key, damaged_content = persisted("engine", {"engine": damaged})
+    store.write_action(damaged_key, damaged_content)
+    old_key, old_content = persisted("stale", {"out": garbage[0]})
+    store.write_action(old_key, old_content)
+    store.write_run("r", OLD_RUN | {"refs": [kept["ran"].model_dump(), damaged.model_dump()]})
+    store.pin("source", [kept["pinned"], kept["tree"], kept["newer"]])
+    store.work(old_key).joinpath("epoch").write_text("x")
+    (store.root / "tmp" / "left").write_text("x")
+    for path in [store.root, *store.root.rglob("*")]:
+        os.utime(path, (1, 1))
+    for record in (key, damaged_key):
+        os.utime(store.root / "actions" / record)
+    (root / "more").mkdir()
+    (root / "more" / "new").write_bytes(b"new" * 5000)
+    shutil.copytree(folder, root / "more" / "same")
+    return Base(root, root / "thing", root / "more", kept, garbage, damaged, key, content, newer, damaged_key)
+
+
+def scene_of(base: Base, operation: str, number: int, flip: Callable[..., None]) -> Scene:
+    root = base.root.parent / f"scene{number}"
+    if operation != "open":
+        shutil.copytree(base.root / "store", root)
+    if operation in ("verify", "repair"):
+        flip(Store.open(root).path(base.damaged))
+    return Scene(operation, root, base)
+
+
+def check(scene: Scene, crasher: Crasher) -> None:
+    """What must hold after a kill at any point, and that the operation then comes through and heals."""
+    store = Store.open(scene.root)
+    if scene.operation != "open":
+        check_promises(store, scene)
+    if scene.operation not in ("verify", "repair"):
+        report = store.verify()
+        assert (report.new_damage, report.withdrawn) == ((), ())
+    if scene.operation == "verify":  # killed in the middle of moving damage: never served, and noted in the end
+        with pytest.raises(StoreError):
+            store.read_bytes(scene.base.damaged)
+        store.verify()
+        with pytest.raises(MissingArtifact):
+            store.read_action(scene.base.damaged_key)
+        report = store.verify()
+        assert (report.new_damage, [found.what for found in report.lost]) == ((), [scene.base.damaged.digest])
+    answer = crasher(scene, 0)
+    assert answer["code"] == 0, answer["told"]
+    check_done(store, scene)
+    assert store.verify().exit_code == 0
+    store.gc(dry_run=False, grace_seconds=-1)
+    assert list((scene.root / "tmp").iterdir()) == []
+    shutil.rmtree(scene.root)
+
+
+def check_promises(store: Store, scene: Scene) -> None:
+    base = scene.base
+    for ref in base.kept.values():
+        store.verify_ref(ref)
+    assert store.read_action(base.key) in (base.content, base.newer)
+    if scene.operation != "write_action":
+        assert store.read_action(base.key) == base.content
+    run = {name: value for name, value in store.read_run("r").items() if name != "refs"}
+    assert run in ((OLD_RUN, NEW_RUN) if scene.operation == "write_run" else (OLD_RUN,))
+    pins = store.pins()
+    assert pins["source"] == (base.kept["pinned"], base.kept["tree"], base.kept["newer"])
+    assert pins.get("releases/new", pins["source"]) == pins["source"]
+    if scene.operation not in ("verify", "repair"):
+        assert store.read_bytes(base.damaged) == b"damaged"
+        assert len(store.read_action(base.damaged_key)) > 0
+
+
+def check_done(store: Store, scene: Scene) -> None:
+    base, operation = scene.base, scene.operation
+    if operation == "open":
+        assert store.verify().blobs == 1
+    if operation == "repair":
+        assert store.read_bytes(base.damaged) == b"damaged" and store.read_action(base.damaged_key)
+    if operation in ("put", "put_again", "put_tree"):
+        source = Path(scene.arguments[0])
+        store.verify_ref(store.put(source, "thing"))
+    if operation == "write_action":
+        assert store.read_action(base.key) == base.newer
+    if operation == "write_run":
+        assert store.read_run("latest") == NEW_RUN
+    if operation == "pin":
+        assert store.pins()["releases/new"] == store.pins()["source"]
+    if operation == "gc":
+        assert not any(map(store.has, base.garbage))
+        assert {record.stage for record in store.records()} == {"train", "engine"}
+    if operation == "work":
+        assert not (store.root / "work" / ("f" * 64)).exists()
+
+
+def points_of(base: Base, operation: str, crasher: Crasher, flip: Callable[..., None]) -> int:
+    scene = scene_of(base, operation, 0, flip)
+    answer = crasher(scene, -1)
+    assert answer["code"] == 0, answer["told"]
+    shutil.rmtree(scene.root)
+    return int(answer["told"])
+
+
+def kill_at(base: Base, operation: str, point: int, crasher: Crasher, flip: Callable[..., None]) -> None:
+    scene = scene_of(base, operation, point, flip)
+    answer = crasher(scene, point)
+    assert answer["killed"], f"{operation} was not killed at point {point}: {answer}"
+    try:
+        check(scene, crasher)
+    except BaseException as error:
+        error.add_note(f"after {operation} was killed at point {point}; its store is {scene.root}")
+        raise
+
+
+def test_sampled_points(base: Base, crasher: Crasher, flip: Callable[..., None]) -> None:
+    seed = int(os.environ.get("CXR_CRASH_SEED") or random.SystemRandom().randrange(2**31))
+    points = [(op, point) for op in OPERATIONS for point in range(1, points_of(base, op, crasher, flip) + 1)]
+    chosen = random.Random(seed).sample(points, min(SAMPLED, len(points)))
+    sys.stdout.write(f"CXR_CRASH_SEED={seed}: {len(chosen)} of {len(points)} points\n")
+    for operation, point in chosen:
+        kill_at(base, operation, point, crasher, flip)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_point(base: Base, operation: str, crasher: Crasher, flip: Callable[..., None]) -> None:
+    total = points_of(base, operation, crasher, flip)
+    assert total > 0
+    for point in range(1, total + 1):
+        kill_at(base, operation, point, crasher, flip)
+    sys.stdout.write(f"{operation}: killed at each of {total} points\n")
