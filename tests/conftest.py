@@ -96,11 +96,11 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, dict[str, An
     """A place where profile smoke has run once, cold, and that run's JSON. Tests must not damage it."""
     made = Place(tmp_path_factory.mktemp("smoke") / "place")
     run = made.json(*SMOKE)
-    shutil.copytree(made.folder, _untouched(made), symlinks=True)
+    shutil.copytree(made.folder, untouched(made), symlinks=True)
     return made, run
 
 
-def _untouched(made: Place) -> Path:
+def untouched(made: Place) -> Path:
     """The place as that run left it: tests that look at it may add runs of their own."""
     return made.folder.with_name("untouched")
 
@@ -111,7 +111,7 @@ def copied(smoke: tuple[Place, dict[str, Any]], tmp_path: Path) -> Callable[[], 
 
     def copy() -> Place:
         made = Place(tmp_path / "copy")
-        shutil.copytree(_untouched(smoke[0]), made.folder, symlinks=True)
+        shutil.copytree(untouched(smoke[0]), made.folder, symlinks=True)
         return made
 
     return copy

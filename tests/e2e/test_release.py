@@ -1,6 +1,7 @@
 """From a run to a release, to a file, to another machine, and back to the X-rays; on the real smoke run."""
 
 import json
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -20,7 +21,7 @@ from flows.bundling import export, take_in
 from flows.differing import diff
 from flows.pinning import pin, unpin
 from flows.promoting import promote
-from tests.conftest import PROJECT, Place
+from tests.conftest import PROJECT, Place, untouched
 from tests.cxr_core.release.conftest import write_keys
 
 pytestmark = pytest.mark.xdist_group("e2e")
@@ -46,9 +47,19 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.fixture(scope="module")
-def released(smoke: tuple[Place, dict[str, Any]]) -> tuple[Place, dict[str, Any]]:
+def alone(
+    smoke: tuple[Place, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Place, dict[str, Any]]:
+    """A copy as that run left it: elsewhere runs are added to the shared place, and here the latest is spoken of."""
+    made = Place(tmp_path_factory.mktemp("release") / "place")
+    shutil.copytree(untouched(smoke[0]), made.folder, symlinks=True)
+    return made, smoke[1]
+
+
+@pytest.fixture(scope="module")
+def released(alone: tuple[Place, dict[str, Any]]) -> tuple[Place, dict[str, Any]]:
     """The reference, which passes on any data, promoted as ``releases/one``."""
-    return smoke[0], smoke[0].json("promote", *REFERENCE)
+    return alone[0], alone[0].json("promote", *REFERENCE)
 
 
 def test_a_release_has_all_that_it_takes(released: tuple[Place, dict[str, Any]]) -> None:
@@ -70,9 +81,9 @@ def test_a_release_has_all_that_it_takes(released: tuple[Place, dict[str, Any]])
 
 
 def test_what_did_not_pass_is_promoted_by_force_only_and_says_so(
-    smoke: tuple[Place, dict[str, Any]], call: Call, tmp_path: Path
+    alone: tuple[Place, dict[str, Any]], call: Call, tmp_path: Path
 ) -> None:
-    place, run = smoke
+    place, run = alone
     verdict = next(r for r in run["rows"] if (r["precision"], r["backend"]) == ("int8", "openvino"))["verdict"]
     assert verdict != "pass"  # on so few images
     assert verdict in place.json("promote", *INT8, code=1)["message"]
@@ -89,8 +100,8 @@ def test_what_did_not_pass_is_promoted_by_force_only_and_says_so(
         assert "PROMOTED BY FORCE" in readme.read().decode()
 
 
-def test_what_has_no_engine_cannot_be_forced(smoke: tuple[Place, dict[str, Any]], call: Call) -> None:
-    store, run_id = smoke[0].store, smoke[1]["run_id"]
+def test_what_has_no_engine_cannot_be_forced(alone: tuple[Place, dict[str, Any]], call: Call) -> None:
+    store, run_id = alone[0].store, alone[1]["run_id"]
     with pytest.raises(RefusedError, match="unsupported"):
         call(store, promote, run_id, Precision.BF16, "onnxruntime", "x", True)
     with pytest.raises(UsageError, match="no branch is tf32"):
