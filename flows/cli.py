@@ -31,6 +31,8 @@ app = typer.Typer(
 store_app = typer.Typer(no_args_is_help=True, help="Look into the content store: what is there, why it was computed.")
 data_app = typer.Typer(no_args_is_help=True, help="Look at the radiographs before a run takes them in.")
 schedule_app = typer.Typer(help="The nightly and the weekly of the server that is up: show, pause, resume, set.")
+bench_app = typer.Typer(help="Measure one engine once more, or judge what trtexec measured elsewhere.")
+app.add_typer(bench_app, name="bench")
 app.add_typer(schedule_app, name="schedule")
 app.add_typer(store_app, name="store")
 app.add_typer(data_app, name="data")
@@ -127,8 +129,9 @@ def rerun(
     _end(summary, json_)
 
 
-@app.command()
+@bench_app.callback(invoke_without_command=True)
 def bench(
+    context: typer.Context,
     run_id: RunOption = "latest",
     precision: Annotated[Precision, typer.Option(help="Which engine of the run.")] = Precision.FP32,
     backend: Annotated[str, typer.Option(help="Which backend's.")] = "openvino",
@@ -136,11 +139,32 @@ def bench(
     json_: JsonOption = False,
 ) -> None:
     """Measure one engine of a run once more, in turns with its reference. The run's record stays as it is."""
+    if context.invoked_subcommand is not None:
+        return
     use_store(store)
     from flows.measuring import bench_once, print_benchmark
 
     measured = bench_once(run_id, precision, backend)
     answer(measured) if json_ else print_benchmark(measured)
+
+
+@bench_app.command("import")
+def bench_import(
+    logs: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Logs of trtexec 8 to 11; none: those of the context.", show_default=False),
+    ] = None,
+    context: Annotated[
+        Path | None,
+        typer.Option(help="A YAML file with what a log cannot hold: the card, the model, the data set, claims."),
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """A decision table from trtexec's logs alone, and what those logs do not show, with the arithmetic."""
+    from flows.judging import judge, print_judgement
+
+    found = judge(logs or [], context)
+    answer(found.model_dump(mode="json")) if json_ else print_judgement(found)
 
 
 @app.command()

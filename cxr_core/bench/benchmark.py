@@ -5,10 +5,11 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from cxr_core.bench.interchange import write_times
 from cxr_core.bench.ratio import ratio_from_rounds
 from cxr_core.bench.rounds import Side, alternate, side
 from cxr_core.bench.summary import LatencySummary, ThroughputSummary, latency_summary, thinned, throughput_summary
+from cxr_core.bench.trtexec.exports import write_times
+from cxr_core.bench.trtexec.times import queries_of
 from cxr_core.config import BenchmarkConfig, EngineConfig
 from cxr_core.engines.metadata import EngineMetadata
 from cxr_core.engines.opening import open_engine
@@ -53,7 +54,7 @@ def benchmark(
     kept = [round(value, 6) for value in sides[0].milliseconds.tolist()]
     document = summary | {"latencies_ms": thinned(kept)}
     (out / "benchmark.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    write_times(out / "times.json", sides[0].latency)
+    write_times(out / "times.json", queries_of(sides[0].latency))
     return summary | {"engine_digest": known.engine_digest, "fake": known.fake}
 
 

@@ -1,4 +1,4 @@
-"""JSON schemas of what is on disk, for other tools. ``python -m cxr_core.release.schemas FOLDER`` writes them.
+"""JSON schemas of what other tools read or write. ``python -m cxr_core.release.schemas FOLDER`` writes them.
 
 Generated from the models that the store itself reads with, or where it reads with none from those here.
 """
@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
+from cxr_core.bench.trtexec.context import Context
+from cxr_core.bench.trtexec.importing import Imported
 from cxr_core.refs import Digest, Record, Ref
 from cxr_core.release.manifest import Bundle
 from cxr_core.store.trees import Entry
@@ -155,7 +157,7 @@ class Lineage(BaseModel):
 
 _MODELS: dict[str, Any] = {
     "ref": Ref, "record": Record, "record-file": RecordFile, "run": RunFile, "pin": PinFile,
-    "tree": list[Entry], "bundle": Bundle, "lineage": Lineage,
+    "tree": list[Entry], "bundle": Bundle, "lineage": Lineage, "bench-context": Context, "bench-import": Imported,
 }  # fmt: skip
 VERSION = 1
 

@@ -15,6 +15,7 @@ COMMANDS = [
     "run",
     "rerun",
     "bench",
+    "bench import",
     "predict",
     "doctor",
     "report",

@@ -8,9 +8,9 @@ import pytest
 
 from cxr_core.bench.audit import answers_before, batch_complaint, complaint
 from cxr_core.bench.inputs import batches
-from cxr_core.bench.interchange import read_latencies, write_times
 from cxr_core.bench.loop import turn
-from cxr_core.errors import UsageError
+from cxr_core.bench.trtexec.exports import latencies, read_times, write_times
+from cxr_core.bench.trtexec.times import queries_of
 
 
 class Echo:
@@ -94,7 +94,7 @@ def test_times_are_written_as_trtexec_exports_them_and_read_back(tmp_path: Path)
     import json
 
     turns = [turn(Echo(), batches(1, 16, 16, 0), 0.0, least=5) for _ in range(2)]
-    write_times(tmp_path / "times.json", turns)
+    write_times(tmp_path / "times.json", queries_of(turns))
     rows = json.loads((tmp_path / "times.json").read_text())
     assert set(rows[0]) == {
         "startEnqMs", "endEnqMs", "startH2dMs", "endH2dMs", "startComputeMs", "endComputeMs", "startD2hMs", "endD2hMs",
@@ -102,13 +102,6 @@ def test_times_are_written_as_trtexec_exports_them_and_read_back(tmp_path: Path)
     }  # fmt: skip
     assert len(rows) == 10 and rows[0]["startComputeMs"] == 0
     expected = np.concatenate([t.milliseconds for t in turns])
-    np.testing.assert_allclose(read_latencies(tmp_path / "times.json"), expected, atol=1e-6)
+    np.testing.assert_allclose(latencies(read_times(tmp_path / "times.json")), expected, atol=1e-6)
     for row in rows:
         assert row["latencyMs"] == pytest.approx(row["endComputeMs"] - row["startComputeMs"], abs=1e-5)
-
-
-@pytest.mark.parametrize("text", ["", "{}", "[1]", '[{"latency": 1}]'])
-def test_a_list_that_is_none_is_refused(text: str, tmp_path: Path) -> None:
-    (tmp_path / "times.json").write_text(text)
-    with pytest.raises(UsageError, match=r"times\.json is not a list of queries"):
-        read_latencies(tmp_path / "times.json")

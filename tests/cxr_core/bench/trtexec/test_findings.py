@@ -1,0 +1,354 @@
+# ruff: noqa: E501 - tables of cases, one a line
+"""The rules neither miss nor cry wolf: logs with one fault each, and the same logs without it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from scipy.stats import chi2_contingency
+
+from cxr_core.bench.trtexec.accuracy import Printed, read_accuracies, sample_size
+from cxr_core.bench.trtexec.cards import CARDS, Card, card_named, card_of, lacking
+from cxr_core.bench.trtexec.context import Context, read_context
+from cxr_core.bench.trtexec.findings import two_proportions
+from cxr_core.bench.trtexec.importing import Imported, import_logs
+from cxr_core.bench.trtexec.logs import Device
+from cxr_core.errors import UsageError
+from cxr_core.refs import Precision
+from tests.cxr_core.bench.trtexec.conftest import Write
+
+T4 = ("Tesla T4", "7.5", 40, 1.59)
+MODEL = {"gflop_per_image": 3.0, "parameters": 17_550_000}
+
+
+def found_in(result: Imported) -> set[tuple[str, str]]:
+    return {(finding.rule, finding.precision) for finding in result.findings}
+
+
+class Desk:
+    """Writes logs and a context beside each other and imports them."""
+
+    def __init__(self, folder: Path, write: Write) -> None:
+        self.folder, self.write = folder, write
+
+    def __call__(self, logs: dict[str, dict[str, Any]], accuracy: str | None = None, **context: Any) -> Imported:
+        listed = []
+        for precision, figures in logs.items():
+            size = figures.pop("engine_bytes", None)
+            self.write(f"{precision}.log", **figures)
+            listed.append({"precision": precision, "log": f"{precision}.log", "engine_bytes": size})
+        if accuracy is not None:
+            (self.folder / "accuracy.log").write_text(accuracy)
+            context["accuracy_log"] = "accuracy.log"
+        file = self.folder / "context.yaml"
+        file.write_text(yaml.safe_dump({"logs": listed, **context}))
+        return import_logs([], file)
+
+
+@pytest.fixture
+def desk(tmp_path: Path, write: Write) -> Desk:
+    return Desk(tmp_path, write)
+
+
+SOUND = {
+    "fp32": {"engine_bytes": 71_000_000}, "tf32": {"engine_bytes": 71_000_000},
+    "fp16": {"engine_bytes": 36_000_000}, "int8": {"engine_bytes": 19_000_000},
+}  # fmt: skip
+
+
+def sound() -> dict[str, dict[str, Any]]:
+    return {precision: dict(figures) for precision, figures in SOUND.items()}
+
+
+def test_a_sound_set_of_logs_raises_nothing(desk: Desk) -> None:
+    result = desk(
+        sound(), "fp32: accuracy = 0.9215\nint8 accuracy = 0.9199\n", device="A100", dataset={"test": 624, "val": 16}, **MODEL,
+        claims=[{"precision": "int8", "over": "fp32", "metric": "throughput", "percent": 50}],
+    )  # fmt: skip
+    assert result.findings == ()
+    assert [row.images_per_second for row in result.rows] == [1000] * 4
+    fp32 = result.rows[0]
+    assert (fp32.images, fp32.accuracy) == (624, 575 / 624) and fp32.accuracy_interval is not None
+    assert fp32.reason == "" and result.fastest is not None
+
+
+# One figure of one log is changed; the rule must name exactly that precision.
+FAULTY: list[tuple[str, str, str, dict[str, Any], dict[str, Any]]] = [
+    ("batch 8 of an 8.2 log", "batch-multiplied", "fp16", {"command": "--loadEngine=a --batch=8", "times": 8, "version": 8201}, {}),
+    ("batch 8192, 79 queries", "batch-multiplied", "fp16", {"command": "--batch=8192", "times": 8192, "queries": 79, "compute": 1314.55, "walltime": 14.2, "percents": ()}, {"gflop_per_image": None}),
+    ("batch 2", "batch-multiplied", "fp16", {"command": "--batch=2", "times": 2}, {}),
+    ("too fast for a T4", "above-roofline", "fp16", {"device": T4, "queries": 90_000, "compute": 0.03}, {}),
+    ("too fast with a bound batch", "above-roofline", "fp16", {"device": T4, "binding": "64x1x224x224", "queries": 1500, "compute": 1.9}, {}),
+    ("too fast with a batch in --shapes", "above-roofline", "fp16", {"device": T4, "command": "--shapes=input:64x1x224x224", "queries": 1500, "compute": 1.9}, {}),
+    ("an unknown card by its multiprocessors", "above-roofline", "fp32", {"device": ("Some Card", "7.5", 40, 1.59), "queries": 9000, "compute": 0.3, "engine_bytes": 71_000_000}, {}),
+    ("fp16 with fp32 weights", "weights-not-lowered", "fp16", {"engine_bytes": 70_500_000}, {}),
+    ("int8 with fp32 weights", "weights-not-lowered", "int8", {"engine_bytes": 71_000_000}, {}),
+    ("bf16 with fp32 weights", "weights-not-lowered", "bf16", {"engine_bytes": 71_000_000}, {}),
+    ("int8 on Pascal GP100", "precision-unsupported", "int8", {"device": ("Tesla P100-PCIE-16GB", "6.0", 56, 1.3285), "engine_bytes": 19_000_000}, {}),
+    ("tf32 on Turing", "precision-unsupported", "tf32", {"device": T4, "engine_bytes": 71_000_000}, {}),
+    ("bf16 on Turing", "precision-unsupported", "bf16", {"device": T4, "engine_bytes": 36_000_000}, {}),
+    ("fp8 on Ampere", "precision-unsupported", "fp8", {"device": ("NVIDIA A10", "8.6", 72, 1.695), "engine_bytes": 19_000_000}, {}),
+    ("fp16 on Pascal GP104", "precision-unsupported", "fp16", {"device": ("Tesla P4", "6.1", 20, 1.1), "engine_bytes": 36_000_000}, {}),
+    ("p99 of 100 queries", "too-few-queries", "fp16", {"queries": 100, "compute": 29.4}, {}),
+    ("p90 of 50 queries", "too-few-queries", "fp16", {"queries": 50, "compute": 58.8, "percents": (90,)}, {}),
+    ("p99 of 661 queries", "too-few-queries", "fp16", {"queries": 661, "compute": 4.4, "percents": (99,)}, {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "rule", "precision", "figures", "context"), FAULTY, ids=[case[0] for case in FAULTY])
+def test_each_fault_is_found_and_nothing_else(
+    desk: Desk, name: str, rule: str, precision: str, figures: dict[str, Any], context: dict[str, Any]
+) -> None:
+    logs = sound()
+    logs[precision] = {**logs.get(precision, {}), **figures}
+    if "device" not in figures:
+        context = {"device": "A100", **context}
+    result = desk(logs, **{**MODEL, **context})
+    assert found_in(result) == {(rule, precision)}
+    (finding,) = result.findings
+    assert finding.arithmetic and finding.says and any(digit in finding.arithmetic for digit in "0123456789")
+    row = next(row for row in result.rows if row.precision == precision)
+    assert (row.images_per_second is None) == (rule in ("batch-multiplied", "above-roofline"))
+    assert (row.reason == rule) == (finding.severity == "error")
+
+
+# The same neighbourhoods without the fault.
+HARMLESS: list[tuple[str, str, dict[str, Any]]] = [
+    ("batch 1", "fp16", {"command": "--batch=1"}),
+    ("a batch that was not multiplied in", "fp16", {"command": "--loadEngine=a --batch=8", "version": 101200}),
+    ("several streams", "fp16", {"command": "--streams=8", "queries": 16384, "walltime": 29.9981, "compute": 6.9321}),
+    ("fast, and just below the roof", "fp16", {"device": T4, "queries": 60_000, "compute": 0.045}),
+    ("a bound batch below the roof", "fp16", {"device": T4, "binding": "16x1x224x224", "queries": 1500, "compute": 1.9}),
+    ("fp32 with fp32 weights", "fp32", {"engine_bytes": 75_000_000}),
+    ("tf32 with fp32 weights", "tf32", {"engine_bytes": 71_000_000}),
+    ("int8 with half of its weights in fp16", "int8", {"engine_bytes": 30_000_000}),
+    ("fp16 with a large plan", "fp16", {"engine_bytes": 45_000_000}),
+    ("int8 on Pascal GP104", "int8", {"device": ("Tesla P4", "6.1", 20, 1.1), "engine_bytes": 19_000_000}),
+    ("fp16 on Pascal GP100", "fp16", {"device": ("Tesla P100-SXM2-16GB", "6.0", 56, 1.48), "engine_bytes": 36_000_000}),
+    ("int8 on Volta", "int8", {"device": ("Tesla V100-SXM2-16GB", "7.0", 80, 1.53), "engine_bytes": 19_000_000}),
+    ("fp8 on Hopper", "fp8", {"device": ("NVIDIA H100 80GB HBM3", "9.0", 132, 1.98), "engine_bytes": 19_000_000}),
+    ("p99 of 662 queries", "fp16", {"queries": 662, "compute": 4.4, "percents": (99,)}),
+    ("p90 of 64 queries", "fp16", {"queries": 64, "compute": 45.0, "percents": (90,)}),
+    ("no percentile of few queries", "fp16", {"queries": 20, "compute": 140.0, "percents": ()}),
+    ("unstable, and nothing claimed", "fp16", {"variation": 35.0}),
+    ("an unknown card without its clock", "fp16", {"device": ("Some Card", "12.9", 40, 1.5), "queries": 90_000, "compute": 0.03}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "precision", "figures"), HARMLESS, ids=[case[0] for case in HARMLESS])
+def test_what_only_looks_like_a_fault_raises_nothing(
+    desk: Desk, name: str, precision: str, figures: dict[str, Any]
+) -> None:
+    logs = sound()
+    logs[precision] = {**logs.get(precision, {}), **figures}
+    context = {} if "device" in figures else {"device": "A100"}
+    assert found_in(desk(logs, **{**MODEL, **context})) == set()
+
+
+@pytest.mark.parametrize(
+    ("spreads", "percent", "raised"),
+    [((19.1136, 19.1903), 22.937, True), ((10.0, 10.0), 15.0, False), ((10.0, 10.0), 14.0, True), ((None, None), 0.5, False)],
+)  # fmt: skip
+def test_a_claimed_gain_below_the_spread_of_one_run_each(
+    desk: Desk, spreads: tuple[float | None, float | None], percent: float, raised: bool
+) -> None:
+    logs = {"fp16": {"variation": spreads[0]}, "fp32": {"variation": spreads[1]}, "int8": {"variation": 30.0}}
+    claim = {"precision": "fp16", "over": "fp32", "metric": "throughput", "percent": percent}
+    assert found_in(desk(logs, claims=[claim])) == ({("noise-exceeds-difference", "fp16")} if raised else set())
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "dataset", "rules"),
+    [
+        ("int8 accuracy = 0.9062\nfp32 accuracy = 0.8812", {"test": 624, "val": 16},
+         {("accuracy-within-noise", "int8"), ("wrong-sample-size", "int8"), ("wrong-sample-size", "fp32")}),
+        ("int8 accuracy = 0.9062\nfp32 accuracy = 0.8812", {"test": 640}, {("accuracy-within-noise", "int8")}),
+        ("int8 accuracy = 0.9503\nfp32 accuracy = 0.9006", {"test": 624}, set()),  # 593 and 562: p = 0.0008
+        ("int8 accuracy = 0.9519\nfp32 accuracy = 0.9006", {"test": 100}, {("wrong-sample-size", "int8"), ("wrong-sample-size", "fp32")}),
+        ("int8 accuracy = 90.6%\nfp32 accuracy = 90.1%", {"test": 10_000}, {("accuracy-within-noise", "int8")}),
+        ("int8 accuracy = 0.9\nfp32 accuracy = 0.8125", {"test": 80}, {("accuracy-within-noise", "int8")}),
+        ("int8 accuracy = 1.0\nfp32 accuracy = 1.0", {"test": 1}, {("accuracy-within-noise", "int8")}),
+    ],
+)  # fmt: skip
+def test_accuracies_and_how_many_images_stand_behind_them(
+    desk: Desk, accuracy: str, dataset: dict[str, int], rules: set[tuple[str, str]]
+) -> None:
+    claim = {"precision": "int8", "over": "fp32", "metric": "accuracy", "points": 2.5}
+    result = desk({"int8": {}, "fp32": {}}, accuracy, dataset=dataset, claims=[claim])
+    assert found_in(result) == rules
+    wrong = {precision for rule, precision in rules if rule == "wrong-sample-size"}
+    assert {row.precision for row in result.rows if row.accuracy is None} == wrong
+
+
+def test_an_accuracy_difference_that_nobody_claims_is_no_finding(desk: Desk) -> None:
+    assert (
+        desk({"int8": {}, "fp32": {}}, "int8 accuracy = 0.9062\nfp32 accuracy = 0.8812", dataset={"test": 640}).findings
+        == ()
+    )
+
+
+def test_two_runs_a_precision_are_not_judged_by_one(tmp_path: Path, write: Write) -> None:
+    names = ["a.fp16.log", "b.fp16.log", "a.fp32.log"]
+    paths = [write(name, variation=20.0, command="--loadEngine=x") for name in names]
+    (tmp_path / "c.yaml").write_text("claims: [{precision: fp16, over: fp32, metric: throughput, percent: 5}]")
+    assert import_logs(paths, tmp_path / "c.yaml").findings == ()
+
+
+# Figures of logs that people published: throughput, walltime, total and mean of GPU compute, and the CV where printed.
+PUBLIC = {
+    "github.com/NVIDIA/TensorRT/issues/2129": (546.168, 29.9981, 113.576, 6.9321, (99,), 16384),
+    "github.com/NVIDIA/TensorRT/issues/4177": (130.298, 3.00082, 2.96536, 7.58404, (90, 95, 99), 391),
+    "github.com/hmorimitsu/ptlflow/issues/65": (32.7261, 3.08622, 3.06354, 30.3322, (90, 95, 99), 101),
+    "github.com/WongKinYiu/yolov7/pull/329": (716.632, 3.00294, 2.9833, 1.38629, (99,), 2152),
+}
+
+
+@pytest.mark.parametrize("source", PUBLIC)
+def test_published_logs(source: str, tmp_path: Path) -> None:
+    throughput, walltime, total, mean, percents, queries = PUBLIC[source]
+    tail = ", ".join(f"percentile({percent}%) = {mean:g} ms" for percent in percents)
+    spread = f"min = {mean:g} ms, max = {mean:g} ms, mean = {mean:g} ms, median = {mean:g} ms, {tail}"
+    text = (
+        f"[I] === Performance summary ===\n[I] Throughput: {throughput:g} qps\n[I] Latency: {spread}\n"
+        f"[I] GPU Compute Time: {spread}\n[I] Total Host Walltime: {walltime:g} s\n"
+        f"[I] Total GPU Compute Time: {total:g} s\n"
+    )
+    (tmp_path / "public.log").write_text(text)
+    result = import_logs([tmp_path / "public.log"], None)
+    assert result.rows[0].queries == queries == round(throughput * walltime)
+    short = 99 in percents and queries < 662
+    assert found_in(result) == ({("too-few-queries", "unknown")} if short else set())
+
+
+def test_the_source_experiment(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path(__file__).parents[5] / "shared" / "data" / "seed"
+    if not folder.is_dir():
+        pytest.skip("the source experiment's logs are not at ../shared/data/seed")
+    result = import_logs([], folder / "context.yaml")
+    every = ("int8", "fp16", "tf32", "fp32")
+    assert found_in(result) == {
+        *(("batch-multiplied", one) for one in every), *(("above-roofline", one) for one in every),
+        *(("too-few-queries", one) for one in every), *(("wrong-sample-size", one) for one in every),
+        ("weights-not-lowered", "int8"), ("weights-not-lowered", "fp16"),
+        *(("precision-unsupported", one) for one in ("int8", "fp16", "tf32")),
+        ("noise-exceeds-difference", "fp16"), ("accuracy-within-noise", "int8"),
+    }  # fmt: skip
+    said = {finding.rule: finding.arithmetic for finding in result.findings if finding.precision == "int8"}
+    assert "/ 79 queries = 8192.0" in said["batch-multiplied"] and "6.84 TFLOP/s" in said["above-roofline"]
+    assert "580 and 564 right of 640" in said["accuracy-within-noise"]
+    assert [row.images_per_second for row in result.rows] == [None] * 4 and result.fastest is None
+
+
+def test_exported_times_count_queries_and_spread(tmp_path: Path, write: Write) -> None:
+    write("fp16.log")
+    rows = [
+        {"startComputeMs": i, "endComputeMs": i + 1, "computeMs": 1 + i % 2, "latencyMs": 2 + i % 2} for i in range(40)
+    ]
+    (tmp_path / "times.json").write_text(json.dumps(rows))
+    (tmp_path / "c.yaml").write_text("logs: [{precision: fp16, log: fp16.log, times: times.json}]")
+    result = import_logs([], tmp_path / "c.yaml")
+    row = result.rows[0]
+    assert (row.queries, row.median_ms) == (40, 2.5) and row.variation == pytest.approx(100 / 3)
+    assert found_in(result) == {("too-few-queries", "fp16")}
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "precision"),
+    [
+        ("--loadEngine=net.INT8.engine", "a.log", "int8"),
+        ("--loadEngine=net_fp16.plan", "a.log", "fp16"),
+        ("--onnx=net.onnx --fp16", "a.log", "fp16"),
+        ("--onnx=net.onnx --int8 --fp16", "a.log", "int8"),
+        ("--onnx=net.onnx", "a.log", "fp32"),
+        ("--loadEngine=net.engine", "run-bf16.log", "bf16"),
+        ("--loadEngine=net.engine", "a.log", "unknown"),
+        ("--loadEngine=printf16bit.engine", "a.log", "unknown"),
+    ],
+)
+def test_a_precision_is_read_off_names_and_options(write: Write, command: str, name: str, precision: str) -> None:
+    assert import_logs([write(name, command=command)], None).rows[0].precision == precision
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [", "is no YAML"),
+        ("gpu: T4", "gpu: Extra inputs"),
+        ("parameters: -1", "parameters: Input should be greater than 0"),
+        ("gflop_per_image: .nan", "gflop_per_image: "),
+        ("dataset: {test: 0}", "dataset.test"),
+        ("- 1", "the whole: "),
+        ("claims: [{precision: fp16, over: fp32, metric: accuracy, percent: 3}]", "stated in points"),
+        ("claims: [{precision: fp16, over: fp16, metric: throughput, percent: 3}]", "two precisions"),
+        ("logs: [{precision: fp64, log: a}]", "logs.0.precision"),
+        ("accuracy_log: none.log", "none.log cannot be read"),
+        ("logs: [{precision: fp16, log: none.log}]", "none.log cannot be read"),
+    ],
+)
+def test_a_context_that_is_none_is_refused_by_its_field(text: str, said: str, tmp_path: Path, write: Write) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(UsageError) as caught:
+        import_logs([] if text.startswith("logs") else [write("a.log")], tmp_path / "c.yaml")
+    assert said in str(caught.value)
+
+
+def test_nothing_to_import_and_a_log_named_twice(write: Write, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nothing to import"):
+        import_logs([], None)
+    path = write("a.log")
+    with pytest.raises(UsageError, match=r"a\.log is named twice"):
+        import_logs([path, tmp_path / "." / "a.log"], None)
+    with pytest.raises(UsageError, match=r"none\.yaml cannot be read"):
+        read_context(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("nothing", "holds no line"),
+        ("accuracy = 0.9", "belongs to no precision"),
+        ("fp16 accuracy = 1.2", "out of range"),
+        ("fp16 accuracy = nan", "is no accuracy"),
+    ],
+)
+def test_scores_that_are_none_are_refused(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text(text)
+    with pytest.raises(UsageError, match=said):
+        read_accuracies(tmp_path / "a.log")
+
+
+def test_the_fewest_images_that_fit() -> None:
+    printed = [Printed(value=0.9062, half=5e-5), Printed(value=0.8812, half=5e-5)]
+    assert sample_size(printed, {"test": 624, "val": 16}) == (640, "test + val")
+    assert sample_size(printed, {"test": 624}) is None
+
+
+@pytest.mark.parametrize(("first", "second", "total"), [(580, 564, 640), (593, 562, 624), (3, 9, 20)])
+def test_two_proportions_are_the_chi_squared_test(first: int, second: int, total: int) -> None:
+    statistic, chance = two_proportions(first, second, total)
+    known = chi2_contingency([[first, total - first], [second, total - second]], correction=False)
+    assert statistic**2 == pytest.approx(known.statistic) and chance == pytest.approx(known.pvalue)
+    assert two_proportions(5, 5, 9) == (0.0, 1.0) == two_proportions(9, 9, 9)
+
+
+def test_cards() -> None:
+    assert all(card_named(card.name) == card for card in CARDS)
+    named = {
+        "NVIDIA H100 PCIe": "H100 PCIe",
+        "Tesla P100-PCIE-16GB": "Tesla P100-PCIE",
+        "nvidia a100-sxm4-80gb": "A100",
+    }
+    assert {name: getattr(card_named(name), "name", None) for name in named} == named
+    assert card_named("Radeon RX 6900 XT") is None
+    stated = card_of(Device(name="New", capability="8.6", multiprocessors=10, clock_ghz=1.5))
+    assert stated.peak == {Precision.FP32: pytest.approx(10 * 128 * 2 * 1.5 / 1000)}
+    assert card_of(Device(name="Tesla T4", capability="9.0")).peak == {}  # its name and its capability disagree
+    own = Context.model_validate({"device": {"name": "x", "capability": "9.9", "peak": {"fp32": 1}}}).card
+    assert isinstance(own, Card) and own.peak_for(Precision.INT8) == (Precision.FP32, 1.0)
+    able = {name: [p.value for p in Precision if not lacking(name, p)] for name in ("5.2", "6.1", "7.5", "8.6", "9.0")}
+    assert able == {
+        "5.2": ["fp32"], "6.1": ["fp32", "int8"], "7.5": ["fp32", "fp16", "int8"],
+        "8.6": ["fp32", "tf32", "fp16", "bf16", "int8"], "9.0": ["fp32", "tf32", "fp16", "bf16", "fp8", "int8"],
+    }  # fmt: skip

@@ -1,0 +1,178 @@
+"""Logs and exports are read as they are, written back whole, and refused where they are none."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cxr_core.bench.trtexec.exports import (
+    read_layers,
+    read_profile,
+    read_times,
+    write_layers,
+    write_profile,
+    write_times,
+)
+from cxr_core.bench.trtexec.logs import LARGEST, Spread, TrtexecLog, parse_log, read_log, text_of_log
+from cxr_core.errors import UsageError
+from tests.cxr_core.bench.trtexec.conftest import Write, log_text
+
+T4 = ("Tesla T4", "7.5", 40, 1.59)
+
+
+@pytest.mark.parametrize(
+    ("version", "said"), [(8201, "8.2.1"), (8601, "8.6.1"), (100200, "10.2.0"), (110100, "11.1.0")]
+)
+def test_a_log_is_read(version: int, said: str) -> None:
+    log = parse_log(
+        log_text(version=version, command='--onnx="a b.onnx" --fp16', device=T4, binding="8x1x224x224"), "x"
+    )
+    assert (log.version, log.command) == (said, ("trtexec", "--onnx=a b.onnx", "--fp16"))
+    assert (log.option("fp16"), log.option("onnx"), log.option("int8")) == ("", "a b.onnx", None)
+    assert log.device is not None and (log.device.multiprocessors, log.device.clock_ghz) == (40, 1.59)
+    assert (log.throughput, log.walltime, log.compute_total) == (1000, 3, 2.94)
+    assert (log.compute.median, log.compute.percentiles) == (0.98, {90: 0.9898, 95: 0.9898, 99: 0.9898})
+    assert log.bindings == {"input": (8, 1, 224, 224)} and log.variation is None
+
+
+@pytest.mark.parametrize("prefix", ["", "[07/24/2022-22:58:54] "])
+def test_prefixes_colours_line_ends_and_encodings_do_not_matter(prefix: str, tmp_path: Path) -> None:
+    text = log_text(prefix=prefix, variation=3.5)
+    expected = parse_log(text, "x")
+    assert expected.variation == 3.5
+    spoilt = {
+        "crlf": text.replace("\n", "\r\n").encode(),
+        "utf16": text.encode("utf-16"),
+        "bom": text.encode("utf-8-sig"),
+        "colour": text.replace("[I]", "[I]").replace("[11/", "\x1b[32m[11/").replace(" s\n", " s\x1b[0m\n").encode(),
+    }
+    for name, data in spoilt.items():
+        (tmp_path / name).write_bytes(data)
+        assert read_log(tmp_path / name) == expected, name
+
+
+def test_a_windows_command_line_keeps_its_paths() -> None:
+    log = parse_log(log_text(command=r"--loadEngine=C:\nets\a.engine --shapes=x:4x3x8x8"), "x")
+    assert log.option("loadEngine") == r"C:\nets\a.engine"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda text: "", "no line '=== Performance summary ==='"),
+        (lambda text: "Throughput: 5 FPS\nLatency: 3 ms\n", "no log of trtexec 8 to 11"),
+        (lambda text: text[: text.index("=== Performance")], "was cut before its end"),
+        (lambda text: text[: text.index("GPU Compute Time: min")], "lacks GPU Compute Time"),
+        (lambda text: text[: text.index("Total Host")], "lacks Total Host Walltime, Total GPU Compute Time"),
+        (lambda text: text + text, "several performance summaries"),
+        (lambda text: text.replace("Throughput: 1000", "Throughput: 1.000,5"), "decimal comma"),
+        (lambda text: text.replace("Throughput: 1000", "Throughput: nan"), "holds nan"),
+        (lambda text: text.replace("Throughput: 1000", "Throughput: inf"), "holds inf"),
+        (lambda text: text.replace("Throughput: 1000", "Throughput: 0"), "throughput cannot be 0.0"),
+        (lambda text: text.replace("Walltime: 3 s", "Walltime: -3 s"), "walltime cannot be -3.0"),
+        (lambda text: text.replace("Walltime: 3 s", "Walltime: 3 h"), "'3 h' is no number"),
+        (lambda text: text.replace("median = 0.98 ms", "median = ?? ms"), "'??' is no number"),
+        (lambda text: text.replace("RUNNING", "FAILED"), "FAILED"),
+    ],
+)
+def test_what_is_no_whole_log_is_refused(spoil, said: str) -> None:
+    with pytest.raises(UsageError, match=rf"(?s)some\.log.*{''.join(map(_escaped, said))}"):
+        parse_log(spoil(log_text()), "some.log")
+
+
+def _escaped(letter: str) -> str:
+    return f"\\{letter}" if letter in "?.()[]+*" else letter
+
+
+def test_a_file_that_cannot_be_read_or_is_too_large_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"none\.log cannot be read \(No such file"):
+        read_log(tmp_path / "none.log")
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_log(tmp_path)
+    with (tmp_path / "large.log").open("wb") as file:
+        file.truncate(LARGEST + 1)
+    with pytest.raises(UsageError, match=r"large\.log holds more than"):
+        read_log(tmp_path / "large.log")
+
+
+_FIGURE = st.floats(min_value=1e-6, max_value=1e7)
+_SPREAD = st.builds(
+    Spread, min=_FIGURE, max=_FIGURE, mean=_FIGURE, median=_FIGURE,
+    percentiles=st.dictionaries(st.sampled_from([90.0, 95.0, 99.0, 99.9]), _FIGURE, min_size=1),
+)  # fmt: skip
+_LOG = st.builds(
+    TrtexecLog,
+    version=st.sampled_from(["8.2.1", "10.12.0", None]),
+    command=st.sampled_from([(), ("trtexec", "--batch=8", "--loadEngine=a b.engine")]),
+    bindings=st.dictionaries(st.sampled_from(["input", "x:0"]), st.just((4, 3, 8, 8)), max_size=1),
+    trace_queries=st.none(),
+    throughput=_FIGURE, latency=_SPREAD, end_to_end=st.none() | _SPREAD, enqueue=st.none() | _SPREAD,
+    h2d=st.none() | _SPREAD, compute=_SPREAD, d2h=st.none() | _SPREAD, walltime=_FIGURE, compute_total=_FIGURE,
+    variation=st.none() | _FIGURE,
+)  # fmt: skip
+
+
+@given(_LOG)
+def test_what_is_written_reads_back_equal(log: TrtexecLog) -> None:
+    assert parse_log(text_of_log(log), "x") == log
+
+
+@given(st.text(max_size=300) | st.integers(0, 1500).flatmap(lambda cut: st.just(log_text()[:cut])))
+def test_any_text_is_a_log_or_refused(text: str) -> None:
+    try:
+        assert parse_log(text, "x").throughput > 0
+    except UsageError as error:
+        assert "x" in str(error)
+
+
+def test_a_device_and_a_trace_are_written_too() -> None:
+    log = parse_log(log_text(device=T4) + "[I] Timing trace has 3000 queries over 3.0 s\n", "x")
+    assert log.trace_queries == 3000 and parse_log(text_of_log(log), "x") == log
+
+
+TIMES = [
+    {"startEnqMs": 0, "endEnqMs": 0.1, "startH2dMs": 0, "endH2dMs": 0.2, "startComputeMs": 0.2, "endComputeMs": 1.5,
+     "startD2hMs": 1.5, "endD2hMs": 1.6, "h2dMs": 0.2, "computeMs": 1.3, "d2hMs": 0.1, "latencyMs": 1.6},
+    {"startComputeMs": 2, "endComputeMs": 3, "computeMs": 1, "latencyMs": 1.0, "endToEndMs": 1.4},
+]  # fmt: skip
+PROFILE = [
+    {"count": 200},
+    {"name": "Conv + \u00b5", "timeMs": 12.5, "averageMs": 0.0625, "medianMs": 0.06, "percentage": 75},
+    {"name": "Reformat", "timeMs": 4.1, "averageMs": 0.02, "percentage": 25.0},
+]
+LAYERS = {"Layers": [{"Name": "conv", "LayerType": "CaskConvolution", "Inputs": []}, "plain"], "Bindings": ["input"]}
+
+
+def test_exports_are_written_back_whole(tmp_path: Path) -> None:
+    source, copy = tmp_path / "source.json", tmp_path / "copy.json"
+    for content, read, write in (
+        (TIMES, read_times, write_times),
+        (PROFILE, read_profile, write_profile),
+        (LAYERS, read_layers, write_layers),
+    ):
+        source.write_text(json.dumps(content))
+        write(copy, read(source))
+        assert json.loads(copy.read_text()) == content
+
+
+@pytest.mark.parametrize("read", [read_times, read_profile, read_layers])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", "[]", "[1]", '[{"count": 1}, {"name": 3}]', '[{"latencyMs": NaN}]', "[" * 100_000, '{"Layers": 1}',
+     '[{"startComputeMs": 0, "endComputeMs": 1, "computeMs": -1, "latencyMs": 1}]', "\udcff"],
+)  # fmt: skip
+def test_other_files_are_refused_by_name(read, text: str, tmp_path: Path) -> None:
+    (tmp_path / "file.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(UsageError, match=r"file\.json"):
+        read(tmp_path / "file.json")
+
+
+def test_the_source_experiments_own_logs_come_back(write: Write) -> None:
+    folder = Path(__file__).parents[5] / "shared" / "data" / "seed"
+    if not folder.is_dir():
+        pytest.skip("the source experiment's logs are not at ../shared/data/seed")
+    for path in sorted(folder.glob("trtexec_*.log")):
+        log = read_log(path)
+        assert parse_log(text_of_log(log), "x") == log
