@@ -1,8 +1,9 @@
-"""Garbage collection: what no run, pin or recent record names goes, and never anything young."""
+"""Garbage collection: what no run, pin, recent record or living lease names goes, and never anything young."""
 
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from cxr_core.store.artifacts import Artifacts
 from cxr_core.store.damage import Quarantine
 from cxr_core.store.disk import entries, fsync_folder, remove, translated
 from cxr_core.store.layout import Layout
+from cxr_core.store.leases import LeasesSeen
 from cxr_core.store.locks import give, held, take
 from cxr_core.store.naming import Namer, Needs, namers, salvaged
 
@@ -37,6 +39,7 @@ class Collector:
     Order: records before the blobs that they name, so that whatever instant this dies at, no record
     is left that names what is gone. ``keep_days`` is the age at which a record alone keeps nothing
     any more; ``grace_seconds`` the age below which nothing goes: put, hit and pin make blobs young.
+    What living leases hold is looked at anew whenever the store's lock is held to take something away.
     """
 
     layout: Layout
@@ -46,10 +49,16 @@ class Collector:
     keep_days: float
     grace_seconds: float
     now: float = field(default_factory=time.time)
+    _leases: LeasesSeen = field(init=False)
+    _needs: Needs = field(init=False)
     _live: dict[str, str] = field(default_factory=dict)
     _leftovers: list[str] = field(default_factory=list)
     _kept: dict[str, int] = field(default_factory=dict)
     _kept_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self._leases = LeasesSeen(self.layout, self.dry_run)
+        self._needs = Needs(self.artifacts)
 
     def run(self) -> GcReport:
         """Collects, or with ``dry_run`` tells what it would collect.
@@ -58,7 +67,9 @@ class Collector:
             DamagedArtifact: a run or pin is unreadable, so what it names is unknown: verify comes first.
             StoreError: the store cannot be written.
         """
-        with translated(self.layout.root, "collecting garbage"):
+        alone = held(self.layout.gc_lock, self.layout.root, holder="gc")
+        with translated(self.layout.root, "collecting garbage"), nullcontext() if self.dry_run else alone:
+            self._leases.sweep()
             old_records = self._roots()
             records = [namer.name for namer in old_records if self._drop_record(namer)]
             if records and not self.dry_run:
@@ -73,7 +84,7 @@ class Collector:
         )
 
     def _roots(self) -> list[Namer]:
-        needs = Needs(self.artifacts)
+        needs = self._needs
         found = list(namers(self.layout))
         for reason in ("runs", "pins"):
             for namer in found:
@@ -87,6 +98,7 @@ class Collector:
                     old.append(namer)
                 else:
                     self._keep(needs.of_all(namer.refs), "records")
+        self._keep_leased()
         return [namer for namer in old if not needs.of_all(namer.refs) <= self._live.keys()]
 
     @property
@@ -105,12 +117,17 @@ class Collector:
         for digest in digests:
             self._live.setdefault(digest, reason)
 
+    def _keep_leased(self) -> None:
+        for form, digest in self._leases.news():
+            self._keep({digest} if form == "blob" else set(self._needs.of_tree(digest)), "leases")
+
     def _drop_record(self, namer: Namer) -> bool:
         if self.dry_run:
-            return True
+            return namer.name not in self._leases.keys
         with held(self.layout.store_lock, self.layout.root):
-            if not self._old(namer.path, self._record_age):
-                return False  # written anew since it was read
+            self._keep_leased()
+            if namer.name in self._leases.keys or not self._old(namer.path, self._record_age):
+                return False  # a run's that lives, or written anew since it was read
             return remove(namer.path)
 
     def _sweep_blobs(self) -> tuple[list[str], int]:
@@ -118,6 +135,7 @@ class Collector:
         for shard in entries(self.layout.blobs):
             names = entries(self.layout.blobs / shard) if len(shard) == 2 else []
             with held(self.layout.store_lock, self.layout.root):
+                self._keep_leased()
                 for name in names:
                     gone = self._sweep_blob(f"sha256:{shard}{name}", self.layout.blobs / shard / name)
                     if gone is not None:
@@ -141,8 +159,9 @@ class Collector:
         return found.st_size
 
     def _sweep_tmp(self) -> None:
+        age = max(self.grace_seconds, self.now - self._leases.since)  # younger than the oldest lease may be in use
         for name in entries(self.layout.tmp):
-            if self._old(self.layout.tmp / name, self.grace_seconds):
+            if self._old(self.layout.tmp / name, age):
                 self._drop(self.layout.tmp / name)
 
     def _sweep_work(self) -> None:
@@ -155,7 +174,7 @@ class Collector:
     def _sweep_locks(self) -> None:
         for name in entries(self.layout.locks):
             path = self.layout.locks / name
-            if path != self.layout.store_lock and self._old(path, self.grace_seconds):
+            if path not in (self.layout.store_lock, self.layout.gc_lock) and self._old(path, self.grace_seconds):
                 self._drop_if_free(path, path)
 
     def _sweep_notes(self) -> None:

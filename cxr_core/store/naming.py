@@ -69,8 +69,13 @@ class Needs:
         known = self._known.get((ref.form, ref.digest))
         if known is None:
             known = frozenset(self._artifacts.digests(ref))
-            self._known[(ref.form, ref.digest)] = known
+            if len(known) > 1:  # a listing that could not be read may be there the next time
+                self._known[(ref.form, ref.digest)] = known
         return known
+
+    def of_tree(self, digest: str) -> frozenset[str]:
+        """The digests that a tree needs; of what is no readable tree, itself alone."""
+        return self.of(Ref(form="tree", digest=digest, size=0, name="tree"))
 
     def of_all(self, refs: tuple[Ref, ...]) -> set[str]:
         """The digests that any of the refs needs."""
@@ -86,5 +91,5 @@ def salvaged(layout: Layout, needs: Needs) -> set[str]:
             path = folder / name
             if path.is_file():
                 for digest in digests_in(path.read_bytes()):
-                    found |= needs.of(Ref(form="tree", digest=digest, size=0, name="salvaged"))
+                    found |= needs.of_tree(digest)
     return found

@@ -21,6 +21,7 @@ from cxr_core.store.blobs import Blobs
 from cxr_core.store.damage import Quarantine
 from cxr_core.store.disk import make_folder, translated
 from cxr_core.store.layout import Layout, checked_key, checked_name, open_layout
+from cxr_core.store.leases import guard, lease, note
 from cxr_core.store.locks import FlockTable, held
 from cxr_core.store.pins import Pins
 from cxr_core.store.runs import Run, Runs
@@ -97,10 +98,14 @@ class Store:
     def verify_ref(self, ref: Ref) -> None:
         """Reads and hashes all that a ref names. Damage goes to quarantine, and the records naming it are withdrawn.
 
+        Under a lease, what was found whole stays.
+
         Raises:
             DamagedArtifact: bytes do not have their digest.
             MissingArtifact: a blob is not there.
         """
+        with guard(self._layout):
+            note(self._layout, ref.form, ref.digest)
         faults = self._artifacts.faults(ref, deep=True)
         damaged = [fault for fault in faults if fault.kind == "damaged"]
         if not damaged:
@@ -281,7 +286,17 @@ class Store:
         """Every readable pin by name."""
         return self._pins.all()
 
-    # Locks
+    # Locks and leases
+
+    def lease(self, holder: str) -> AbstractContextManager[None]:
+        """Holds a lease for a block: whatever this process puts, hits, verifies or pins meanwhile, gc leaves alone.
+
+        It ends with the block, or with the process. ``holder`` is told to whoever asks what keeps things.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        return lease(self._layout, holder)
 
     def lock(
         self,
@@ -314,7 +329,8 @@ class Store:
     def gc(self, *, dry_run: bool, keep_days: float = 30, grace_seconds: float = 86_400) -> collecting.GcReport:
         """Removes what no run, no pin and no record younger than ``keep_days`` names, and leftovers of dead processes.
 
-        Nothing younger than ``grace_seconds`` goes; a put, a hit, a pin and a run make blobs young.
+        Nothing that a living process's lease holds goes, whatever the times. Nor anything younger than
+        ``grace_seconds``; a put, a hit, a pin and a run make blobs young.
 
         Raises:
             DamagedArtifact: a run or pin is unreadable; verify first.
