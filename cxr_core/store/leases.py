@@ -1,7 +1,8 @@
 """Leases: what a living process has put, hit or promised stays, however long it works. See docs/adr/0010.
 
-``leases/<id>`` is flocked while its holder lives, and lists what it holds. The kernel ends it at the holder's
-death. Where flock says nothing, because the holder is on another machine, it ends ``EXPIRY`` after its last renewal.
+``leases/<kernel>-<pid>-<random>`` is flocked while its holder lives, and lists what it holds. The kernel ends it at the
+holder's death. Where flock says nothing, because the holder is under another kernel, it ends ``EXPIRY`` after its last
+renewal.
 
 Whoever promises notes it while holding the store's lock shared; gc looks while holding it alone. So no clock decides.
 """
@@ -59,13 +60,13 @@ def lease(layout: Layout, holder: str) -> Iterator[None]:
     Raises:
         StoreError: the store cannot be written.
     """
-    path = layout.leases / f"{os.getpid()}-{secrets.token_hex(8)}"
+    path = layout.leases / f"{_kernel()}-{os.getpid()}-{secrets.token_hex(8)}"
     with translated(layout.root, "taking a lease"):
         descriptor = take(path)
         assert descriptor is not None
         since = os.fstat(descriptor).st_mtime  # the file system's clock, by which tmp/ is swept
-        header = {"holder": holder, "pid": os.getpid(), "host": socket.gethostname(), "kernel": _kernel()}
-        write_all(descriptor, json.dumps({**header, "since": since}).encode() + b"\n")
+        header = {"holder": holder, "pid": os.getpid(), "host": socket.gethostname(), "since": since}
+        write_all(descriptor, json.dumps(header).encode() + b"\n")
     mine, ended = _Lease(path, descriptor), threading.Event()
     renewer = threading.Thread(target=_renew, args=(descriptor, ended), name=f"lease {holder}", daemon=True)
     renewer.start()
@@ -176,7 +177,8 @@ class LeasesSeen:
         try:
             free = _free(descriptor)
             header = _header(descriptor)
-            if free and (header["kernel"] == _kernel() or time.time() - os.fstat(descriptor).st_mtime > EXPIRY):
+            here = path.name.startswith(f"{_kernel()}-")
+            if free and (here or time.time() - os.fstat(descriptor).st_mtime > EXPIRY):
                 if not self.dry_run:
                     remove(path)  # still locked here, so no newborn lease is taken for a dead one
                 return None
@@ -198,9 +200,9 @@ def _header(descriptor: int) -> dict[str, Any]:
     found = os.fstat(descriptor)
     try:
         header = json.loads(os.pread(descriptor, 4096, 0).partition(b"\n")[0])
-        return {**header, "kernel": str(header["kernel"]), "since": float(header["since"])}
+        return {**header, "since": float(header["since"])}
     except (ValueError, KeyError, TypeError):
-        return {"kernel": "", "since": found.st_mtime}
+        return {"since": found.st_mtime}
 
 
 def _described(header: dict[str, Any]) -> str:
