@@ -14,7 +14,7 @@ from cxr_core.refs import Record
 from cxr_core.store.artifacts import Artifacts
 from cxr_core.store.disk import entries, translated, write_atomic
 from cxr_core.store.layout import Layout
-from cxr_core.store.leases import guard, note
+from cxr_core.store.leases import guard
 from cxr_core.store.locks import held
 from cxr_core.store.seals import sealed, unsealed
 
@@ -65,7 +65,6 @@ class Actions:
         """
         path = self.layout.action(key)
         with guard(self.layout):
-            note(self.layout, "key", key)
             return self._read(key, path)
 
     def written(self, key: str) -> float:
@@ -118,7 +117,6 @@ class Actions:
         for name, ref in record.outputs.items():
             if faults := self.artifacts.faults(ref):
                 return f"output {name} ({faults[0].digest}) is {faults[0].kind}: {faults[0].reason}"
-        note(self.layout, "key", record.key)
         for ref in record.outputs.values():
             self.artifacts.promise(ref)
         return None

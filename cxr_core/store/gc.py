@@ -99,7 +99,11 @@ class Collector:
                 else:
                     self._keep(needs.of_all(namer.refs), "records")
         self._keep_leased()
-        return [namer for namer in old if not needs.of_all(namer.refs) <= self._live.keys()]
+        return [namer for namer in old if not self._needed(namer)]
+
+    def _needed(self, namer: Namer) -> bool:
+        """Whether all that a record names stays anyway; then so does the record, and a run that hit it has it still."""
+        return self._needs.of_all(namer.refs) <= self._live.keys()
 
     @property
     def _record_age(self) -> float:
@@ -123,11 +127,11 @@ class Collector:
 
     def _drop_record(self, namer: Namer) -> bool:
         if self.dry_run:
-            return namer.name not in self._leases.keys
+            return True
         with held(self.layout.store_lock, self.layout.root):
             self._keep_leased()
-            if namer.name in self._leases.keys or not self._old(namer.path, self._record_age):
-                return False  # a run's that lives, or written anew since it was read
+            if self._needed(namer) or not self._old(namer.path, self._record_age):
+                return False  # hit or written anew since it was read
             return remove(namer.path)
 
     def _sweep_blobs(self) -> tuple[list[str], int]:

@@ -29,7 +29,7 @@ from cxr_core.store.locks import give, held, take
 EXPIRY = 86_400.0  # seconds
 _RENEWED = 600.0  # seconds
 
-_LINE = re.compile(rb"(blob|tree|key) ((?:sha256:)?[0-9a-f]{64})\n")
+_LINE = re.compile(rb"(blob|tree) (sha256:[0-9a-f]{64})\n")
 
 _mine: dict[Path, list["_Lease"]] = {}
 # A forked child is no holder: it takes a lease of its own.
@@ -80,8 +80,8 @@ def lease(layout: Layout, holder: str) -> Iterator[None]:
         _end(layout, mine)
 
 
-def note(layout: Layout, kind: Literal["blob", "tree", "key"], name: str) -> None:
-    """Keeps a blob, a tree or a record while this process's leases last; without a lease nothing happens.
+def note(layout: Layout, form: Literal["blob", "tree"], digest: str) -> None:
+    """Keeps a blob or a tree while this process's leases last; without a lease nothing happens.
 
     To be called with the store's lock held shared, and what is noted is looked at before that lock is given back:
     see ``guard``.
@@ -91,7 +91,7 @@ def note(layout: Layout, kind: Literal["blob", "tree", "key"], name: str) -> Non
     """
     with translated(layout.root, "noting in a lease what must stay"):
         for mine in tuple(_mine.get(layout.root, ())):
-            mine.note(f"{kind} {name}\n".encode())
+            mine.note(f"{form} {digest}\n".encode())
 
 
 def guard(layout: Layout) -> AbstractContextManager[None]:
@@ -132,7 +132,6 @@ class LeasesSeen:
 
     layout: Layout
     dry_run: bool
-    keys: set[str] = field(default_factory=set)
     holders: list[str] = field(default_factory=list)
     since: float = float("inf")
     _ended: set[str] = field(default_factory=set)
@@ -153,7 +152,7 @@ class LeasesSeen:
             self.since = min(self.since, float(header["since"]))
 
     def news(self) -> Iterator[tuple[str, str]]:
-        """Form and digest of what was noted since the last call, also in new leases. Keys go to ``keys``."""
+        """Form and digest of what was noted since the last call, also in new leases."""
         for name in entries(self.layout.leases):
             if name in self._ended:
                 continue
@@ -165,11 +164,8 @@ class LeasesSeen:
                 continue
             whole = data[: data.rfind(b"\n") + 1]
             self._read[name] = self._read.get(name, 0) + len(whole)
-            for kind, found in _LINE.findall(whole):
-                if kind == b"key":
-                    self.keys.add(found.decode())
-                else:
-                    yield kind.decode(), found.decode()
+            for form, digest in _LINE.findall(whole):
+                yield form.decode(), digest.decode()
 
     def _living(self, path: Path) -> dict[str, Any] | None:
         """What a lease says of its holder, None if it has ended."""
