@@ -38,6 +38,11 @@ def namers(layout: Layout) -> Iterator[Namer]:
         yield from _namer("actions", key, layout.actions / key, layout)
 
 
+def look_again(namer: Namer, layout: Layout) -> Namer | None:
+    """What its file says now; None where it has gone."""
+    return next(_namer(namer.room, namer.name, namer.path, layout), None)
+
+
 def _namer(room: str, name: str, path: Path, layout: Layout) -> Iterator[Namer]:
     written = 0.0
     try:

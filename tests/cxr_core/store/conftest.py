@@ -15,13 +15,14 @@ Persist = Callable[..., tuple[str, bytes]]
 
 
 GC_LOOP = """
-import pathlib, sys
+import pathlib, sys, time
 from cxr_core.store import Store
 from tests.cxr_core.store.conftest import gc_later
 store, stop, passes, gone = Store.open(pathlib.Path(sys.argv[1])), pathlib.Path(sys.argv[2]), 0, 0
 while not stop.exists():
     gone += len(gc_later(store).removed_blobs)
     passes += 1
+    time.sleep(0.02)
 print(passes, gone)
 """
 """Collects until there is a file ``stop``; tells how often, and how many blobs went."""
