@@ -312,7 +312,9 @@ def store_verify(store: StoreOption = None, json_: JsonOption = False) -> None:
 
 @store_app.command("gc")
 def store_gc(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, remove nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would go and why the rest stays; remove nothing.")
+    ] = False,
     keep_days: Annotated[float, typer.Option(min=0, help="Keep what was made within so many days.")] = 30,
     keep_runs_days: Annotated[
         float,
@@ -321,7 +323,7 @@ def store_gc(
     store: StoreOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Forget old runs, and remove what no run, pin or recent record names."""
+    """Forget old runs, and remove what no run, pin, recent record or living lease names."""
     use_store(store)
     from flows import storing
 

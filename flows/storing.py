@@ -9,6 +9,7 @@ from rich.table import Table
 
 from cxr_core.errors import UsageError
 from cxr_core.refs import Precision, Record, Ref
+from cxr_core.store import Kept
 from flows.answering import answer
 from flows.runs import expired, records_of
 from flows.showing import output, progress_bars, say
@@ -80,27 +81,48 @@ def verify(as_json: bool) -> int:
 
 
 def gc(dry_run: bool, keep_days: float, keep_runs_days: float, as_json: bool) -> None:
-    """Forget old runs, then remove what nothing names. A dry run tells what would go if no run were forgotten."""
-    forgotten = expired(keep_runs_days)
-    if not dry_run:
-        for run_id in forgotten:
-            current_store().drop_run(run_id)
-    report = current_store().gc(dry_run=dry_run, keep_days=keep_days)
+    """Forget old runs, then remove what nothing names; or say what would go, and why the rest stays."""
+    report = current_store().gc(dry_run=dry_run, keep_days=keep_days, forget=expired(keep_runs_days))
     if as_json:
-        answer({**_fields(report), "forgotten_runs": list(forgotten)})
+        answer(_plain(report))
         return
-    verb = "would remove" if dry_run else "removed"
     output.print(
-        f"{'would forget' if dry_run else 'forgot'} {len(forgotten)} runs older than {keep_runs_days:g} days",
+        f"{'would forget' if dry_run else 'forgot'} {len(report.forgotten_runs)} runs older than {keep_runs_days:g} "
+        f"days\n{'would remove' if dry_run else 'removed'} {len(report.removed_blobs)} blobs "
+        f"({report.removed_bytes:,} bytes), {len(report.removed_records)} records, "
+        f"{len(report.removed_leftovers)} leftovers",
         highlight=False,
     )
-    output.print(
-        f"{verb} {len(report.removed_blobs)} blobs ({report.removed_bytes:,} bytes), "
-        f"{len(report.removed_records)} records, {len(report.removed_leftovers)} leftovers",
-        highlight=False,
-    )
-    for reason, count in report.kept.items():
-        output.print(f"kept {count} blobs: {reason}", markup=False, highlight=False)
+    if report.removed:
+        goes = _columns(("would go" if dry_run else "went", "output"), ("blobs", "bytes"))
+        for row in report.removed:
+            goes.add_row(row.stage or "no record or run tells", row.output, f"{row.blobs:,}", f"{row.bytes:,}")
+        output.print(goes)
+    stays = _columns(("stays because",), ("blobs", "bytes"))
+    for reason, kept in report.kept.items():
+        stays.add_row(_because(reason, kept, keep_days), f"{kept.blobs:,}", f"{kept.bytes:,}")
+    output.print(stays)
+    for holder in report.holders:
+        output.print(f"a lease is held by {holder}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _because(reason: str, kept: Kept, keep_days: float) -> str:
+    return {
+        "runs": f"{kept.by} runs name it",
+        "pins": f"{kept.by} pins name it",
+        "records": f"{kept.by} records younger than {keep_days:g} days name it",
+        "leases": f"{kept.by} leases of living processes hold it",
+        "young": "put, hit or pinned within the last day",
+        "quarantine": "runs or pins in quarantine seem to name it",
+        "foreign": "it is no blob: cxr store verify moves it away",
+    }[reason]
+
+
+def _columns(texts: tuple[str, ...], numbers: tuple[str, ...]) -> Table:
+    table = Table(*texts)
+    for number in numbers:
+        table.add_column(number, justify="right")
+    return table
 
 
 def path(digest: str, as_json: bool) -> None:

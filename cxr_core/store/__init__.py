@@ -1,7 +1,7 @@
 """The content store: artifacts by digest, records, runs, pins. See README.md for what it promises."""
 
 from cxr_core.store.actions import StoredRecord
-from cxr_core.store.gc import GcReport
+from cxr_core.store.gc import GcReport, Kept, Removed
 from cxr_core.store.locks import FlockTable
 from cxr_core.store.runs import Run
 from cxr_core.store.store import Row, Store
@@ -14,6 +14,8 @@ __all__ = [
     "Explanation",
     "FlockTable",
     "GcReport",
+    "Kept",
+    "Removed",
     "Row",
     "Run",
     "Store",

@@ -2,8 +2,9 @@
 
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,30 +15,57 @@ from cxr_core.store.disk import entries, fsync_folder, remove, translated
 from cxr_core.store.layout import Layout
 from cxr_core.store.leases import LeasesSeen
 from cxr_core.store.locks import give, held, take
-from cxr_core.store.naming import Namer, Needs, namers, salvaged
+from cxr_core.store.naming import Namer, Needs, namers, origins, salvaged
 
 DAY = 86_400.0
 
 
 @dataclass(frozen=True)
+class Kept:
+    """Blobs that one reason keeps, their bytes, and how many runs, pins, records or leases are that reason."""
+
+    blobs: int
+    bytes: int
+    by: int
+
+
+@dataclass(frozen=True)
+class Removed:
+    """Blobs that one output of a stage took, and their bytes; ``stage`` is empty where no record or run tells."""
+
+    stage: str
+    output: str
+    blobs: int
+    bytes: int
+
+
+@dataclass(frozen=True)
 class GcReport:
-    """What went or would go: digests, keys, paths under the root. ``kept``: blobs by first reason to stay."""
+    """What went or would go, and why the rest stays.
+
+    Digests, keys, run ids, paths under the root. ``removed``: the blobs by what they were, most bytes first.
+    ``kept``: the blobs by their first reason to stay, looked for in the order runs, pins, quarantine, records, leases, young.
+    ``holders``: in words, who holds the living leases.
+    """
 
     dry_run: bool
+    forgotten_runs: tuple[str, ...]
     removed_blobs: tuple[str, ...]
     removed_bytes: int
     removed_records: tuple[str, ...]
     removed_leftovers: tuple[str, ...]
-    kept: dict[str, int]
+    removed: tuple[Removed, ...]
+    kept: dict[str, Kept]
     kept_bytes: int
+    holders: tuple[str, ...]
 
 
 @dataclass
 class Collector:
     """One pass over one store.
 
-    Order: records before the blobs that they name, so that whatever instant this dies at, no record
-    is left that names what is gone. ``keep_days`` is the age at which a record alone keeps nothing
+    Order: runs to ``forget`` and records before the blobs that they name, so that whatever instant this dies at,
+    none is left that names what is gone. ``keep_days`` is the age at which a record alone keeps nothing
     any more; ``grace_seconds`` the age below which nothing goes: put, hit and pin make blobs young.
     What living leases hold is looked at anew whenever the store's lock is held to take something away.
     """
@@ -49,12 +77,16 @@ class Collector:
     keep_days: float
     grace_seconds: float
     now: float = field(default_factory=time.time)
+    forget: frozenset[str] = frozenset()
+    drop_run: Callable[[str], None] = lambda run_id: None
     _leases: LeasesSeen = field(init=False)
     _needs: Needs = field(init=False)
     _live: dict[str, str] = field(default_factory=dict)
+    _origin: dict[str, tuple[str, str]] = field(default_factory=dict)
     _leftovers: list[str] = field(default_factory=list)
-    _kept: dict[str, int] = field(default_factory=dict)
-    _kept_bytes: int = 0
+    _by: Counter[str] = field(default_factory=Counter)
+    _kept: dict[str, list[int]] = field(default_factory=dict)
+    _removed: dict[tuple[str, str], list[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._leases = LeasesSeen(self.layout, self.dry_run)
@@ -71,35 +103,66 @@ class Collector:
         with translated(self.layout.root, "collecting garbage"), nullcontext() if self.dry_run else alone:
             self._leases.sweep()
             old_records = self._roots()
+            if not self.dry_run:
+                for run_id in sorted(self.forget):
+                    self.drop_run(run_id)
             records = [namer.name for namer in old_records if self._drop_record(namer)]
             if records and not self.dry_run:
                 fsync_folder(self.layout.actions)
-            blobs, size = self._sweep_blobs()
+            blobs = self._sweep_blobs()
             self._sweep_tmp()
             self._sweep_work()
             self._sweep_locks()
             self._sweep_notes()
+        return self._report(blobs, records)
+
+    def _report(self, blobs: list[str], records: list[str]) -> GcReport:
+        by = {**self._by, "leases": len(self._leases.holders)}
+        removed = [Removed(*origin, blobs, size) for origin, (blobs, size) in self._removed.items()]
         return GcReport(
-            self.dry_run, tuple(blobs), size, tuple(records), tuple(self._leftovers), self._kept, self._kept_bytes
+            dry_run=self.dry_run,
+            forgotten_runs=tuple(sorted(self.forget)),
+            removed_blobs=tuple(blobs),
+            removed_bytes=sum(row.bytes for row in removed),
+            removed_records=tuple(records),
+            removed_leftovers=tuple(self._leftovers),
+            removed=tuple(sorted(removed, key=lambda row: (-row.bytes, row.stage, row.output))),
+            kept={reason: Kept(blobs, size, by.get(reason, 0)) for reason, (blobs, size) in self._kept.items()},
+            kept_bytes=sum(size for _, size in self._kept.values()),
+            holders=tuple(self._leases.holders),
         )
 
     def _roots(self) -> list[Namer]:
-        needs = self._needs
+        """Finds what must stay; returns the records that need not."""
         found = list(namers(self.layout))
         for reason in ("runs", "pins"):
             for namer in found:
-                if namer.room == reason:
-                    self._keep(needs.of_all(self._readable(namer).refs), reason)
-        self._keep(salvaged(self.layout, needs), "quarantine")
+                if namer.room == reason and not self._forgotten(namer):
+                    self._keep(self._needs.of_all(self._readable(namer).refs), reason)
+                    self._by[reason] += 1
+        self._keep(salvaged(self.layout, self._needs), "quarantine")
         old = []
         for namer in found:
             if namer.room == "actions" and namer.broken is None:
                 if self.now - namer.written > self._record_age:
                     old.append(namer)
                 else:
-                    self._keep(needs.of_all(namer.refs), "records")
+                    self._keep(self._needs.of_all(namer.refs), "records")
+                    self._by["records"] += 1
         self._keep_leased()
-        return [namer for namer in old if not self._needed(namer)]
+        going = [namer for namer in old if not self._needed(namer)]
+        for namer in [*going, *filter(self._forgotten, found)]:
+            self._tell_origins(namer)
+        return going
+
+    def _forgotten(self, namer: Namer) -> bool:
+        return namer.room == "runs" and namer.name in self.forget
+
+    def _tell_origins(self, namer: Namer) -> None:
+        with suppress(OSError, ValueError):  # it only gives what goes a name
+            for stage, ref in origins(namer):
+                for digest in self._needs.of(ref):
+                    self._origin.setdefault(digest, (stage, ref.name))
 
     def _needed(self, namer: Namer) -> bool:
         """Whether all that a record names stays anyway; then so does the record, and a run that hit it has it still."""
@@ -134,33 +197,31 @@ class Collector:
                 return False  # hit or written anew since it was read
             return remove(namer.path)
 
-    def _sweep_blobs(self) -> tuple[list[str], int]:
-        removed, size = [], 0
+    def _sweep_blobs(self) -> list[str]:
+        removed = []
         for shard in entries(self.layout.blobs):
             names = entries(self.layout.blobs / shard) if len(shard) == 2 else []
             with held(self.layout.store_lock, self.layout.root):
                 self._keep_leased()
                 for name in names:
-                    gone = self._sweep_blob(f"sha256:{shard}{name}", self.layout.blobs / shard / name)
-                    if gone is not None:
+                    if self._sweep_blob(f"sha256:{shard}{name}", self.layout.blobs / shard / name):
                         removed.append(f"sha256:{shard}{name}")
-                        size += gone
-        return removed, size
+        return removed
 
-    def _sweep_blob(self, digest: str, path: Path) -> int | None:
+    def _sweep_blob(self, digest: str, path: Path) -> bool:
         try:
             found = path.lstat()
         except FileNotFoundError:
-            return None
+            return False
         young = self.now - found.st_mtime <= self.grace_seconds
         reason = self._live.get(digest) or ("young" if young else None)
         if reason or len(digest) != 71:
-            self._kept[reason or "foreign"] = self._kept.get(reason or "foreign", 0) + 1
-            self._kept_bytes += found.st_size
-            return None
+            _count(self._kept.setdefault(reason or "foreign", [0, 0]), found.st_size)
+            return False
         if not self.dry_run:
             remove(path)
-        return found.st_size
+        _count(self._removed.setdefault(self._origin.get(digest, ("", "")), [0, 0]), found.st_size)
+        return True
 
     def _sweep_tmp(self) -> None:
         age = max(self.grace_seconds, self.now - self._leases.since)  # younger than the oldest lease may be in use
@@ -207,6 +268,11 @@ class Collector:
     def _old(self, path: Path, seconds: float) -> bool:
         newest = max((_changed(found) for found in _within(path)), default=self.now)
         return self.now - newest > seconds
+
+
+def _count(counts: list[int], size: int) -> None:
+    counts[0] += 1
+    counts[1] += size
 
 
 def _within(path: Path) -> Iterator[Path]:

@@ -62,6 +62,21 @@ def _refs(room: str, path: Path, layout: Layout) -> tuple[Ref, ...]:
     return tuple(record_from_file(path).outputs.values())
 
 
+def origins(namer: Namer) -> Iterator[tuple[str, Ref]]:
+    """Stage and ref of every output that a record, or the records in a run's account, name.
+
+    Raises:
+        OSError, ValueError: it cannot be read.
+    """
+    if namer.room == "actions":
+        record = record_from_file(namer.path)
+        yield from ((record.stage, ref) for ref in record.outputs.values())
+    if namer.room == "runs":
+        records = read_run(namer.path).content.get("records")
+        for content in records.values() if isinstance(records, dict) else ():
+            yield from ((str(content.get("stage")), ref) for ref in refs_in(content))
+
+
 class Needs:
     """The blobs that refs need, each tree's listing read once."""
 

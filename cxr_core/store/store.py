@@ -326,8 +326,12 @@ class Store:
         """Hashes every blob and reads every account. New damage is moved to quarantine and its records withdrawn."""
         return verifying.Verifier(self._layout, self._artifacts, self._quarantine, progress).run()
 
-    def gc(self, *, dry_run: bool, keep_days: float = 30, grace_seconds: float = 86_400) -> collecting.GcReport:
+    def gc(
+        self, *, dry_run: bool, keep_days: float = 30, grace_seconds: float = 86_400, forget: Iterable[str] = ()
+    ) -> collecting.GcReport:
         """Removes what no run, no pin and no record younger than ``keep_days`` names, and leftovers of dead processes.
+
+        The runs to ``forget``, by id, count for gone; without ``dry_run`` they are dropped first.
 
         Nothing that a living process's lease holds goes, whatever the times. Nor anything younger than
         ``grace_seconds``; a put, a hit, a pin and a run make blobs young.
@@ -336,8 +340,9 @@ class Store:
             DamagedArtifact: a run or pin is unreadable; verify first.
         """
         collector = collecting.Collector(
-            self._layout, self._artifacts, self._quarantine, dry_run, keep_days, grace_seconds
-        )
+            self._layout, self._artifacts, self._quarantine, dry_run, keep_days, grace_seconds,
+            forget=frozenset(forget), drop_run=self.drop_run,
+        )  # fmt: skip
         return collector.run()
 
     def ls(self) -> list[Row]:
