@@ -8,11 +8,11 @@ from pydantic import JsonValue
 from rich.table import Table
 
 from cxr_core.errors import UsageError
-from cxr_core.refs import Precision, Record, Ref
+from cxr_core.refs import Record, Ref
 from cxr_core.store import Kept
 from flows.answering import answer
 from flows.runs import expired, records_of
-from flows.showing import output, progress_bars, say
+from flows.showing import output, progress_bars
 from tasks.place import current_store
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def ls(stage: str | None, as_json: bool) -> None:
     """Every record, newest first."""
     rows = [row for row in current_store().ls() if stage in (None, row.stage)]
     if as_json:
-        answer([_plain(row) for row in rows])
+        answer([plain(row) for row in rows])
         return
     table = Table("stage", "branch", "key", "outputs", "bytes", "seconds", "written", "")
     for row in rows:
@@ -49,24 +49,12 @@ def show(name: str, as_json: bool) -> None:
     answer(document) if as_json else output.print_json(data=document)
 
 
-def why(stage: str, precision: Precision | None, backend: str | None, as_json: bool) -> None:
-    """What changed against the nearest earlier record of that stage."""
-    differences = current_store().why(stage, precision=precision, backend=backend)
-    if as_json:
-        answer([_plain(difference) for difference in differences])
-        return
-    if not differences:
-        say(f"{stage}: its newest record is the first of its kind, nothing earlier to compare with")
-    for difference in differences:
-        output.print(str(difference), markup=False, highlight=False, soft_wrap=True)
-
-
 def verify(as_json: bool) -> int:
     """Hash everything; 1 if new damage was found."""
     with progress_bars(), _reporter("verify") as reporter:
         report = current_store().verify(reporter.progress)
     if as_json:
-        answer(_plain(report))
+        answer(plain(report))
         return report.exit_code
     for damage in report.new_damage:
         output.print(f"[red]damaged[/] {damage.what}: {damage.reason}; now in quarantine", soft_wrap=True)
@@ -84,7 +72,7 @@ def gc(dry_run: bool, keep_days: float, keep_runs_days: float, as_json: bool) ->
     """Forget old runs, then remove what nothing names; or say what would go, and why the rest stays."""
     report = current_store().gc(dry_run=dry_run, keep_days=keep_days, forget=expired(keep_runs_days))
     if as_json:
-        answer(_plain(report))
+        answer(plain(report))
         return
     output.print(
         f"{'would forget' if dry_run else 'forgot'} {len(report.forgotten_runs)} runs older than {keep_runs_days:g} "
@@ -106,16 +94,43 @@ def gc(dry_run: bool, keep_days: float, keep_runs_days: float, as_json: bool) ->
         output.print(f"a lease is held by {holder}", markup=False, highlight=False, soft_wrap=True)
 
 
+def du(as_json: bool) -> None:
+    """What takes the room: what is named against what is on disk, per stage, run and pin."""
+    found = current_store().du()
+    if as_json:
+        answer(plain(found))
+        return
+    for kind, other in (("stage", "stage"), ("run", "run or pin"), ("pin", "run or pin")):
+        table = _columns((kind,), ("artifacts", "named, bytes", "on disk", f"of no other {other}"))
+        shares = [share for share in found.shares if share.kind == kind]
+        for share in shares:
+            row = (share.artifacts, share.logical, share.disk, share.alone)
+            table.add_row(share.name, *(f"{number:,}" for number in row))
+        if shares:
+            output.print(table)
+    times = f", {found.logical / found.disk:.1f} times less" if 0 < found.disk < found.logical else ""
+    output.print(
+        f"named {found.logical:,} bytes; on disk {found.disk:,} in {found.blobs:,} blobs{times}\n"
+        f"of these nobody names {found.unnamed:,} (cxr store gc --dry-run says what would go)\n"
+        f"beside the blobs: " + (", ".join(f"{name} {size:,}" for name, size in found.beside.items() if size) or "0"),
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+
+
 def _because(reason: str, kept: Kept, keep_days: float) -> str:
     return {
-        "runs": f"{kept.by} runs name it",
-        "pins": f"{kept.by} pins name it",
-        "records": f"{kept.by} records younger than {keep_days:g} days name it",
-        "leases": f"{kept.by} leases of living processes hold it",
+        "runs": f"named by {_many(kept.by, 'run')}",
+        "pins": f"named by {_many(kept.by, 'pin')}",
+        "records": f"named by {_many(kept.by, 'record')} younger than {keep_days:g} days",
+        "leases": f"held by {_many(kept.by, 'lease')} of living processes",
         "young": "put, hit or pinned within the last day",
         "quarantine": "runs or pins in quarantine seem to name it",
         "foreign": "it is no blob: cxr store verify moves it away",
     }[reason]
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _columns(texts: tuple[str, ...], numbers: tuple[str, ...]) -> Table:
@@ -169,18 +184,19 @@ def _answers_to(record: Record, wanted: str) -> bool:
 
 
 def _fields(value: Any) -> dict[str, JsonValue]:
-    return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
 
 
-def _plain(value: Any) -> JsonValue:
+def plain(value: Any) -> JsonValue:
+    """A value of the store's, as JSON holds it."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return _fields(value)
     if isinstance(value, Ref):
         return value.model_dump(mode="json")
     if isinstance(value, tuple | list):
-        return [_plain(inner) for inner in value]
+        return [plain(inner) for inner in value]
     if isinstance(value, dict):
-        return {str(name): _plain(inner) for name, inner in value.items()}
+        return {str(name): plain(inner) for name, inner in value.items()}
     return str(value) if isinstance(value, Path) else value
 
 

@@ -5,6 +5,7 @@ from cxr_core.store.gc import GcReport, Kept, Removed
 from cxr_core.store.locks import FlockTable
 from cxr_core.store.runs import Run
 from cxr_core.store.store import Row, Store
+from cxr_core.store.usage import Share, Usage
 from cxr_core.store.verify import Damage, VerifyReport
 from cxr_core.store.why import Difference, Explanation
 
@@ -18,7 +19,9 @@ __all__ = [
     "Removed",
     "Row",
     "Run",
+    "Share",
     "Store",
     "StoredRecord",
+    "Usage",
     "VerifyReport",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from cxr_core.errors import DamagedArtifact
 from cxr_core.store.artifacts import Artifacts
@@ -18,6 +19,8 @@ from cxr_core.store.locks import give, held, take
 from cxr_core.store.naming import Namer, Needs, namers, origins, salvaged
 
 DAY = 86_400.0
+_T = TypeVar("_T")
+REASONS = ("runs", "pins", "quarantine", "records", "leases", "young", "foreign")
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class GcReport:
     """What went or would go, and why the rest stays.
 
     Digests, keys, run ids, paths under the root. ``removed``: the blobs by what they were, most bytes first.
-    ``kept``: the blobs by their first reason to stay, looked for in the order runs, pins, quarantine, records, leases, young.
+    ``kept``: the blobs by the first of ``REASONS`` for which they stay.
     ``holders``: in words, who holds the living leases.
     """
 
@@ -85,8 +88,8 @@ class Collector:
     _origin: dict[str, tuple[str, str]] = field(default_factory=dict)
     _leftovers: list[str] = field(default_factory=list)
     _by: Counter[str] = field(default_factory=Counter)
-    _kept: dict[str, list[int]] = field(default_factory=dict)
-    _removed: dict[tuple[str, str], list[int]] = field(default_factory=dict)
+    _kept: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _removed: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._leases = LeasesSeen(self.layout, self.dry_run)
@@ -118,7 +121,7 @@ class Collector:
 
     def _report(self, blobs: list[str], records: list[str]) -> GcReport:
         by = {**self._by, "leases": len(self._leases.holders)}
-        removed = [Removed(*origin, blobs, size) for origin, (blobs, size) in self._removed.items()]
+        removed = [Removed(*origin, *counts) for origin, counts in self._removed.items()]
         return GcReport(
             dry_run=self.dry_run,
             forgotten_runs=tuple(sorted(self.forget)),
@@ -127,9 +130,9 @@ class Collector:
             removed_records=tuple(records),
             removed_leftovers=tuple(self._leftovers),
             removed=tuple(sorted(removed, key=lambda row: (-row.bytes, row.stage, row.output))),
-            kept={reason: Kept(blobs, size, by.get(reason, 0)) for reason, (blobs, size) in self._kept.items()},
+            kept={reason: Kept(*self._kept[reason], by.get(reason, 0)) for reason in REASONS if reason in self._kept},
             kept_bytes=sum(size for _, size in self._kept.values()),
-            holders=tuple(self._leases.holders),
+            holders=tuple(self._leases.holders.values()),
         )
 
     def _roots(self) -> list[Namer]:
@@ -185,7 +188,7 @@ class Collector:
             self._live.setdefault(digest, reason)
 
     def _keep_leased(self) -> None:
-        for form, digest in self._leases.news():
+        for _, form, digest in self._leases.news():
             self._keep({digest} if form == "blob" else set(self._needs.of_tree(digest)), "leases")
 
     def _drop_record(self, namer: Namer) -> bool:
@@ -216,11 +219,11 @@ class Collector:
         young = self.now - found.st_mtime <= self.grace_seconds
         reason = self._live.get(digest) or ("young" if young else None)
         if reason or len(digest) != 71:
-            _count(self._kept.setdefault(reason or "foreign", [0, 0]), found.st_size)
+            _count(self._kept, reason or "foreign", found.st_size)
             return False
         if not self.dry_run:
             remove(path)
-        _count(self._removed.setdefault(self._origin.get(digest, ("", "")), [0, 0]), found.st_size)
+        _count(self._removed, self._origin.get(digest, ("", "")), found.st_size)
         return True
 
     def _sweep_tmp(self) -> None:
@@ -270,9 +273,9 @@ class Collector:
         return self.now - newest > seconds
 
 
-def _count(counts: list[int], size: int) -> None:
-    counts[0] += 1
-    counts[1] += size
+def _count(counts: dict[_T, tuple[int, int]], what: _T, size: int) -> None:
+    blobs, total = counts.get(what, (0, 0))
+    counts[what] = blobs + 1, total + size
 
 
 def _within(path: Path) -> Iterator[Path]:

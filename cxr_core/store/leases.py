@@ -127,12 +127,13 @@ def _kernel() -> str:
 class LeasesSeen:
     """The leases of a store as one pass of gc sees them. What it saw once holds for the whole pass.
 
-    ``since``: when the oldest living lease began, in seconds since 1970; infinite where there is none.
+    ``holders``: by lease, who holds it, in words. ``since``: when the oldest living lease began, in seconds since
+    1970; infinite where there is none.
     """
 
     layout: Layout
     dry_run: bool
-    holders: list[str] = field(default_factory=list)
+    holders: dict[str, str] = field(default_factory=dict)
     since: float = float("inf")
     _ended: set[str] = field(default_factory=set)
     _read: dict[str, int] = field(default_factory=dict)
@@ -148,11 +149,11 @@ class LeasesSeen:
             if header is None:
                 self._ended.add(name)
                 continue
-            self.holders.append(_described(header))
+            self.holders[name] = _described(header)
             self.since = min(self.since, float(header["since"]))
 
-    def news(self) -> Iterator[tuple[str, str]]:
-        """Form and digest of what was noted since the last call, also in new leases."""
+    def news(self) -> Iterator[tuple[str, str, str]]:
+        """Lease, form and digest of what was noted since the last call, also in new leases."""
         for name in entries(self.layout.leases):
             if name in self._ended:
                 continue
@@ -165,7 +166,7 @@ class LeasesSeen:
             whole = data[: data.rfind(b"\n") + 1]
             self._read[name] = self._read.get(name, 0) + len(whole)
             for form, digest in _LINE.findall(whole):
-                yield form.decode(), digest.decode()
+                yield name, form.decode(), digest.decode()
 
     def _living(self, path: Path) -> dict[str, Any] | None:
         """What a lease says of its holder, None if it has ended."""

@@ -20,13 +20,17 @@ from cxr_core.store.artifacts import Artifacts, Facts, missing
 from cxr_core.store.blobs import Blobs
 from cxr_core.store.damage import Quarantine
 from cxr_core.store.disk import make_folder, translated
+from cxr_core.store.documents import refs_in
+from cxr_core.store.keeping import keepers
 from cxr_core.store.layout import Layout, checked_key, checked_name, open_layout
 from cxr_core.store.leases import guard, lease, note
 from cxr_core.store.locks import FlockTable, held
+from cxr_core.store.naming import Needs
 from cxr_core.store.pins import Pins
 from cxr_core.store.runs import Run, Runs
 from cxr_core.store.seals import digest_of
 from cxr_core.store.trees import Entry
+from cxr_core.store.usage import Named, Usage, usage
 from cxr_core.store.why import Difference, Explanation, Parts, belongs, explanation, parameter
 
 
@@ -345,9 +349,20 @@ class Store:
         )  # fmt: skip
         return collector.run()
 
+    def kept_by(self, ref: Ref) -> list[str]:
+        """What keeps an artifact, or a part of it, from gc, in words: runs, pins, records and living leases."""
+        return keepers(self._layout, self._artifacts, ref)
+
     def ls(self) -> list[Row]:
         """One row a readable record, newest first."""
         return [self._row(stored) for stored in self._actions.newest_first()]
+
+    def du(self) -> Usage:
+        """What takes the room: per stage, run and pin what is named, against what is on disk."""
+        named: list[Named] = [("stage", record.stage, tuple(record.outputs.values())) for record in self.records()]
+        named += [("run", run.run_id, tuple(refs_in(run.content))) for run in self.runs()]
+        named += [("pin", name, refs) for name, refs in self.pins().items()]
+        return usage(self._layout, Needs(self._artifacts), named)
 
     # Lineage
 

@@ -29,6 +29,7 @@ COMMANDS = [
     "store verify",
     "store gc",
     "store path",
+    "store du",
     "store lineage",
     "store diff",
     "store pin",
