@@ -1,17 +1,23 @@
 """What a flow or a command makes and has not named yet is leased: gc takes none of it."""
 
-from collections.abc import Callable, Sequence
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import JsonValue
 
 from cxr_core.errors import UsageError
 from cxr_core.refs import Precision, Ref
 from cxr_core.store.trees import Entry
 from flows import bundling, pipeline, promoting
 from flows.pinning import hold
+from tasks import stage
 from tasks.place import current_store
+from tasks.stage import Stage
 from tests.cxr_core.store.conftest import gc_later
 
 
@@ -44,6 +50,43 @@ def test_a_run_holds_a_lease_from_its_first_put(monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(UsageError):
         pipeline.pipeline_body({})
     assert list((store.root / "leases").iterdir()) == []
+
+
+class _Stage(Stage):
+    """A stage of this test's, whose code has no place in a key."""
+
+    def parts(self, parameters: Mapping[str, Any]) -> dict[str, JsonValue]:
+        return {"stage": self.name}
+
+
+def test_gc_in_a_loop_takes_nothing_from_a_stage_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its inputs are read by a child while it computes, its scratch folder is as old as the stage."""
+    store, over = current_store(), threading.Event()
+    monkeypatch.setattr(stage, "get_run_logger", lambda: logging.getLogger("x"))
+    declared = _Stage(
+        "copy", "tests.cxr_core.child_work:copy_later", lambda **given: given, (), lambda given: (), lambda given: {},
+        device=None, resumable=False, shown_every=None,
+    )  # fmt: skip
+
+    def collect() -> int:
+        passes = 0
+        while not over.is_set():
+            gc_later(store)
+            passes += 1
+        return passes
+
+    with store.lease("run"), ThreadPoolExecutor(1) as pool:
+        source = store.put_bytes(b"input", "input")
+        collecting = pool.submit(collect)
+        try:
+            record = stage._run(declared, {"source": source, "seconds": 1.0})
+        finally:
+            over.set()
+        assert collecting.result() > 5
+        gc_later(store)
+        assert {name: store.read_bytes(ref) for name, ref in record.outputs.items() if name != "log"} == {
+            "early": b"written at once", "late": b"input",
+        }  # fmt: skip
 
 
 def test_promote_holds_a_lease_until_its_pin(
