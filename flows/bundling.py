@@ -32,9 +32,10 @@ def export(name: str, file: Path | None, key: Path | None, run_id: str, as_json:
         UsageError: no such thing, or the file cannot be written.
         StoreError: what it should hold is damaged or lost.
     """
-    bundle, made = _wanted(name, run_id)
-    target = file or Path(f"{bundle.name}.cxr.tar")
-    packed = pack(current_store(), bundle, made, target, key)
+    with current_store().lease(f"export {name}"):
+        bundle, made = _wanted(name, run_id)
+        target = file or Path(f"{bundle.name}.cxr.tar")
+        packed = pack(current_store(), bundle, made, target, key)
     told = {
         "file": str(target), "sha256": packed.digest[7:], "bytes": packed.bytes, "kind": bundle.kind,
         "name": bundle.name, "files": len(bundle.files), "signed": key is not None,
@@ -57,25 +58,32 @@ def take_in(file: Path, key: Path | None, pin: str | None, as_json: bool) -> Non
         RefusedError: it is not whole or not what it says; the store is as it was.
         UsageError: the name is taken by something else.
     """
-    store, proof = current_store(), prove(file, key)
+    proof = prove(file, key)
     bundle = proof.bundle
-    if bundle.kind == "run" and pin is None:
-        kept = _run_is_free(file, proof)
-        unpack(store, file, proof)
-        store.write_run(bundle.name, kept)
-        place = f"run {bundle.name}"
-    else:
-        place = pin or (f"releases/{bundle.name}" if bundle.kind == "release" else f"imports/{bundle.name}")
-        wanted = list({(held.ref.form, held.ref.digest): held.ref for held in bundle.artifacts}.values())
-        hold(place, wanted, dry=True)
-        unpack(store, file, proof)
-        hold(place, wanted)
+    with current_store().lease(f"import {file.name}"):
+        place = _kept(file, proof, pin)
     told = {"kept_as": place, "kind": bundle.kind, "artifacts": len(bundle.artifacts), "signature": proof.signature}
     if as_json:
         answer(told)
         return
     output.print(f"took in {len(bundle.artifacts)} artifacts, {proof.bytes:,} bytes; kept as {place}", highlight=False)
     output.print(proof.signature, highlight=False, soft_wrap=True)
+
+
+def _kept(file: Path, proof: Proof, pin: str | None) -> str:
+    """Puts what a bundle holds, and names it; in words, how."""
+    store, bundle = current_store(), proof.bundle
+    if bundle.kind == "run" and pin is None:
+        account = _run_is_free(file, proof)
+        unpack(store, file, proof)
+        store.write_run(bundle.name, account)
+        return f"run {bundle.name}"
+    place = pin or (f"releases/{bundle.name}" if bundle.kind == "release" else f"imports/{bundle.name}")
+    wanted = list({(held.ref.form, held.ref.digest): held.ref for held in bundle.artifacts}.values())
+    hold(place, wanted, dry=True)
+    unpack(store, file, proof)
+    hold(place, wanted)
+    return place
 
 
 def _wanted(name: str, run_id: str) -> tuple[Bundle, Provenance]:

@@ -312,17 +312,21 @@ def store_show(
 
 @store_app.command("why")
 def store_why(
-    stage: Annotated[str, typer.Argument(help="A stage: ingest, train, export, engine …")],
+    stage: Annotated[str | None, typer.Argument(help="A stage: ingest, train, export, engine …")] = None,
     precision: Annotated[Precision | None, typer.Option(help="Of this branch.")] = None,
     backend: Annotated[str | None, typer.Option(help="Of this branch.")] = None,
+    run_id: Annotated[
+        str | None,
+        typer.Option("--run", help="Each stage of this run, hit or computed. A run's id, or latest, as without STAGE."),
+    ] = None,
     store: StoreOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Why a stage was computed anew: which part of its key changed against the nearest earlier record."""
     use_store(store)
-    from flows import storing
+    from flows import explaining
 
-    storing.why(stage, precision, backend, json_)
+    explaining.why(stage, precision, backend, run_id, json_)
 
 
 @store_app.command("verify")
@@ -336,17 +340,30 @@ def store_verify(store: StoreOption = None, json_: JsonOption = False) -> None:
 
 @store_app.command("gc")
 def store_gc(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, remove nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would go and why the rest stays; remove nothing.")
+    ] = False,
     keep_days: Annotated[float, typer.Option(min=0, help="Keep what was made within so many days.")] = 30,
     keep_runs_days: Annotated[
         float,
         typer.Option(min=0, help="Forget older runs, but of each profile never the newest and the newest green one."),
     ] = 90,
+    explain: Annotated[
+        str | None,
+        typer.Option(metavar="REF", help="With --dry-run: only say what keeps this artifact, record, branch or pin."),
+    ] = None,
     store: StoreOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Forget old runs, and remove what no run, pin or recent record names."""
+    """Forget old runs, and remove what no run, pin, recent record or living lease names."""
     use_store(store)
+    if explain is not None:
+        if not dry_run:
+            raise UsageError("--explain only looks, and gc without --dry-run removes: give both, or neither")
+        from flows import explaining
+
+        explaining.keepers(explain, "latest", json_)
+        return
     from flows import storing
 
     storing.gc(dry_run, keep_days, keep_runs_days, json_)

@@ -29,6 +29,7 @@ def bench_once(run_id: str, precision: Precision, backend: str) -> dict[str, Any
     store = current_store()
     label = f"benchmark {precision}@{backend}"
     with (
+        store.lease(label),
         tempfile.TemporaryDirectory(dir=store.root / "tmp") as scratch,
         progress_bars(),
         Reporter(label) as reporter,

@@ -52,7 +52,8 @@ def hold(name: str, refs: Sequence[Ref], *, dry: bool = False) -> bool:
                 f"{_differing(there, refs)}. Choose another name, or free this one: cxr store unpin {name}"
             )
         if there is None and not dry:
-            store.pin(name, refs)
+            with store.lease(f"pin {name}"):
+                store.pin(name, refs)
     return there is None
 
 

@@ -38,6 +38,7 @@ from tasks.engine import engine
 from tasks.export import adopt_graph, export
 from tasks.ingest import ingest
 from tasks.parity import parity, parity_of_adopted
+from tasks.place import current_store
 from tasks.report import report
 from tasks.split import split
 from tasks.stage import StageTask, refreshed
@@ -101,6 +102,11 @@ def pipeline(
 
 def pipeline_body(parameters: Mapping[str, Any]) -> State[Any]:
     """The flow itself, for every flow that runs it. Ends Failed so that a person sees it, with every stage kept."""
+    with current_store().lease(f"run {flow_run.id}"):
+        return _leased_body(parameters)
+
+
+def _leased_body(parameters: Mapping[str, Any]) -> State[Any]:
     inputs = settle(**parameters)
     run = runs.begin(str(flow_run.id), str(flow_run.name), inputs, parameters)
     work = _Work(run, Ledger())

@@ -30,10 +30,11 @@ def promote(run_id: str, precision: Precision, backend: str | None, name: str, f
     account = current_store().read_run(run_id)
     row = _row(account, precision, backend)
     forced = _judged(row, force)
-    what = _promotion(account, row, forced)
     store = current_store()
-    ref = store.put_tree(_entries(what), name)
-    new = hold(f"{PREFIX}{name}", [ref])
+    with store.lease(f"promote {name}"):
+        what = _promotion(account, row, forced)
+        ref = store.put_tree(_entries(what), name)
+        new = hold(f"{PREFIX}{name}", [ref])
     told = {
         "release": f"{PREFIX}{name}", "digest": ref.digest, "bytes": ref.size, "branch": what.branch,
         "verdict": row["verdict"], "forced": forced, "run": account["run_id"], "new": new,

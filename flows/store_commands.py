@@ -1,4 +1,4 @@
-"""Commands about where artifacts come from and where they go: lineage, promote, bundles, pins, diff."""
+"""Commands about where artifacts come from, where they go and what they take: lineage, promote, bundles, pins, du."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +21,7 @@ def add_to(app: typer.Typer, store_app: typer.Typer) -> None:
     """Add them to the command line."""
     app.command("promote")(promote)
     app.command("verify-bundle")(verify_bundle)
+    store_app.command("du")(store_du)
     store_app.command("lineage")(store_lineage)
     store_app.command("diff")(store_diff)
     store_app.command("pin")(store_pin)
@@ -58,6 +59,14 @@ def verify_bundle(
     from flows import proving
 
     proving.verify(file, key, json_)
+
+
+def store_du(store: StoreOption = None, json_: JsonOption = False) -> None:
+    """What takes the room: what stages, runs and pins name, against what is on disk once."""
+    use_store(store)
+    from flows import storing
+
+    storing.du(json_)
 
 
 def store_lineage(

@@ -8,10 +8,11 @@ from pydantic import JsonValue
 from rich.table import Table
 
 from cxr_core.errors import UsageError
-from cxr_core.refs import Precision, Record, Ref
+from cxr_core.refs import Record, Ref
+from cxr_core.store import Kept
 from flows.answering import answer
 from flows.runs import expired, records_of
-from flows.showing import output, progress_bars, say
+from flows.showing import output, progress_bars
 from tasks.place import current_store
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def ls(stage: str | None, as_json: bool) -> None:
     """Every record, newest first."""
     rows = [row for row in current_store().ls() if stage in (None, row.stage)]
     if as_json:
-        answer([_plain(row) for row in rows])
+        answer([plain(row) for row in rows])
         return
     table = Table("stage", "branch", "key", "outputs", "bytes", "seconds", "written", "")
     for row in rows:
@@ -48,24 +49,12 @@ def show(name: str, as_json: bool) -> None:
     answer(document) if as_json else output.print_json(data=document)
 
 
-def why(stage: str, precision: Precision | None, backend: str | None, as_json: bool) -> None:
-    """What changed against the nearest earlier record of that stage."""
-    differences = current_store().why(stage, precision=precision, backend=backend)
-    if as_json:
-        answer([_plain(difference) for difference in differences])
-        return
-    if not differences:
-        say(f"{stage}: its newest record is the first of its kind, nothing earlier to compare with")
-    for difference in differences:
-        output.print(str(difference), markup=False, highlight=False, soft_wrap=True)
-
-
 def verify(as_json: bool) -> int:
     """Hash everything; 1 if new damage was found."""
     with progress_bars(), _reporter("verify") as reporter:
         report = current_store().verify(reporter.progress)
     if as_json:
-        answer(_plain(report))
+        answer(plain(report))
         return report.exit_code
     for damage in report.new_damage:
         output.print(f"[red]damaged[/] {damage.what}: {damage.reason}; now in quarantine", soft_wrap=True)
@@ -80,27 +69,75 @@ def verify(as_json: bool) -> int:
 
 
 def gc(dry_run: bool, keep_days: float, keep_runs_days: float, as_json: bool) -> None:
-    """Forget old runs, then remove what nothing names. A dry run tells what would go if no run were forgotten."""
-    forgotten = expired(keep_runs_days)
-    if not dry_run:
-        for run_id in forgotten:
-            current_store().drop_run(run_id)
-    report = current_store().gc(dry_run=dry_run, keep_days=keep_days)
+    """Forget old runs, then remove what nothing names; or say what would go, and why the rest stays."""
+    report = current_store().gc(dry_run=dry_run, keep_days=keep_days, forget=expired(keep_runs_days))
     if as_json:
-        answer({**_fields(report), "forgotten_runs": list(forgotten)})
+        answer(plain(report))
         return
-    verb = "would remove" if dry_run else "removed"
     output.print(
-        f"{'would forget' if dry_run else 'forgot'} {len(forgotten)} runs older than {keep_runs_days:g} days",
+        f"{'would forget' if dry_run else 'forgot'} {len(report.forgotten_runs)} runs older than {keep_runs_days:g} "
+        f"days\n{'would remove' if dry_run else 'removed'} {len(report.removed_blobs)} blobs "
+        f"({report.removed_bytes:,} bytes), {len(report.removed_records)} records, "
+        f"{len(report.removed_leftovers)} leftovers",
         highlight=False,
     )
+    if report.removed:
+        goes = _columns(("would go" if dry_run else "went", "output"), ("blobs", "bytes"))
+        for row in report.removed:
+            goes.add_row(row.stage or "no record or run tells", row.output, f"{row.blobs:,}", f"{row.bytes:,}")
+        output.print(goes)
+    stays = _columns(("stays because",), ("blobs", "bytes"))
+    for reason, kept in report.kept.items():
+        stays.add_row(_because(reason, kept, keep_days), f"{kept.blobs:,}", f"{kept.bytes:,}")
+    output.print(stays)
+    for holder in report.holders:
+        output.print(f"a lease is held by {holder}", markup=False, highlight=False, soft_wrap=True)
+
+
+def du(as_json: bool) -> None:
+    """What takes the room: what is named against what is on disk, per stage, run and pin."""
+    found = current_store().du()
+    if as_json:
+        answer(plain(found))
+        return
+    for kind, other in (("stage", "stage"), ("run", "run or pin"), ("pin", "run or pin")):
+        table = _columns((kind,), ("artifacts", "named, bytes", "on disk", f"of no other {other}"))
+        shares = [share for share in found.shares if share.kind == kind]
+        for share in shares:
+            row = (share.artifacts, share.logical, share.disk, share.alone)
+            table.add_row(share.name, *(f"{number:,}" for number in row))
+        if shares:
+            output.print(table)
+    times = f", {found.logical / found.disk:.1f} times less" if 0 < found.disk < found.logical else ""
     output.print(
-        f"{verb} {len(report.removed_blobs)} blobs ({report.removed_bytes:,} bytes), "
-        f"{len(report.removed_records)} records, {len(report.removed_leftovers)} leftovers",
-        highlight=False,
-    )
-    for reason, count in report.kept.items():
-        output.print(f"kept {count} blobs: {reason}", markup=False, highlight=False)
+        f"named {found.logical:,} bytes; on disk {found.disk:,} in {found.blobs:,} blobs{times}\n"
+        f"of these nobody names {found.unnamed:,} (cxr store gc --dry-run says what would go)\n"
+        f"beside the blobs: " + (", ".join(f"{name} {size:,}" for name, size in found.beside.items() if size) or "0"),
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+def _because(reason: str, kept: Kept, keep_days: float) -> str:
+    return {
+        "runs": f"named by {_many(kept.by, 'run')}",
+        "pins": f"named by {_many(kept.by, 'pin')}",
+        "records": f"named by {_many(kept.by, 'record')} younger than {keep_days:g} days",
+        "leases": f"held by {_many(kept.by, 'lease')} of living processes",
+        "young": "put, hit or pinned within the last day",
+        "quarantine": "runs or pins in quarantine seem to name it",
+        "foreign": "it is no blob: cxr store verify moves it away",
+    }[reason]
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _columns(texts: tuple[str, ...], numbers: tuple[str, ...]) -> Table:
+    table = Table(*texts)
+    for number in numbers:
+        table.add_column(number, justify="right")
+    return table
 
 
 def path(digest: str, as_json: bool) -> None:
@@ -147,18 +184,19 @@ def _answers_to(record: Record, wanted: str) -> bool:
 
 
 def _fields(value: Any) -> dict[str, JsonValue]:
-    return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
 
 
-def _plain(value: Any) -> JsonValue:
+def plain(value: Any) -> JsonValue:
+    """A value of the store's, as JSON holds it."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return _fields(value)
     if isinstance(value, Ref):
         return value.model_dump(mode="json")
     if isinstance(value, tuple | list):
-        return [_plain(inner) for inner in value]
+        return [plain(inner) for inner in value]
     if isinstance(value, dict):
-        return {str(name): _plain(inner) for name, inner in value.items()}
+        return {str(name): plain(inner) for name, inner in value.items()}
     return str(value) if isinstance(value, Path) else value
 
 

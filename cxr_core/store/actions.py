@@ -14,6 +14,7 @@ from cxr_core.refs import Record
 from cxr_core.store.artifacts import Artifacts
 from cxr_core.store.disk import entries, translated, write_atomic
 from cxr_core.store.layout import Layout
+from cxr_core.store.leases import guard
 from cxr_core.store.locks import held
 from cxr_core.store.seals import sealed, unsealed
 
@@ -63,18 +64,8 @@ class Actions:
             MissingArtifact: it is a miss; the message says why. Anything but plain absence is also logged.
         """
         path = self.layout.action(key)
-        try:
-            content = unsealed(path.read_bytes())
-            record = record_from_content(content, key)
-        except FileNotFoundError:
-            raise MissingArtifact(f"no record for key {key} in {path.parent}: its stage has yet to run") from None
-        except OSError as error:
-            raise _miss(path, f"cannot be read: {error.strerror}") from error
-        except ValueError as error:
-            raise _miss(path, str(error)) from error
-        if reason := self._promise(record):
-            raise _miss(path, f"stage {record.stage}, {reason}")
-        return content
+        with guard(self.layout):
+            return self._read(key, path)
 
     def written(self, key: str) -> float:
         """When the record of a key was written, in seconds since 1970; 0 where there is none."""
@@ -98,6 +89,20 @@ class Actions:
             if stored := self._stored(key):
                 yield stored.record
 
+    def _read(self, key: str, path: Path) -> bytes:
+        try:
+            content = unsealed(path.read_bytes())
+            record = record_from_content(content, key)
+        except FileNotFoundError:
+            raise MissingArtifact(f"no record for key {key} in {path.parent}: its stage has yet to run") from None
+        except OSError as error:
+            raise _miss(path, f"cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise _miss(path, str(error)) from error
+        if reason := self._promise(record):
+            raise _miss(path, f"stage {record.stage}, {reason}")
+        return content
+
     def _stored(self, key: str) -> StoredRecord | None:
         path = self.layout.actions / key
         try:
@@ -113,8 +118,7 @@ class Actions:
             if faults := self.artifacts.faults(ref):
                 return f"output {name} ({faults[0].digest}) is {faults[0].kind}: {faults[0].reason}"
         for ref in record.outputs.values():
-            for digest in self.artifacts.digests(ref):
-                self.artifacts.blobs.touch(digest)
+            self.artifacts.promise(ref)
         return None
 
 

@@ -12,6 +12,8 @@ from cxr_core.refs import Ref
 from cxr_core.store.blobs import Blobs, Fault
 from cxr_core.store.disk import translated
 from cxr_core.store.layout import checked_name
+from cxr_core.store.leases import note
+from cxr_core.store.locks import held
 from cxr_core.store.trees import Entry, bytes_from_entries, entries_from_bytes, files_of
 
 Facts = Mapping[str, JsonValue]
@@ -61,11 +63,21 @@ class Artifacts:
             raise UsageError(f"{name} cannot be kept as a tree: {error}") from None
         put = self.put_bytes(listing, name)
         ref = _ref("tree", put.digest, sum(entry.size for entry in listed), name, facts)
-        for entry in listed:
-            self.blobs.touch(entry.digest)
-        if faults := self.faults(ref):
-            raise MissingArtifact(missing(ref, f"blob {faults[0].digest}: {faults[0].reason}"))
+        layout = self.blobs.layout
+        with held(layout.store_lock, layout.root, shared=True):
+            self.promise(ref)
+            if faults := self.faults(ref):
+                raise MissingArtifact(missing(ref, f"blob {faults[0].digest}: {faults[0].reason}"))
         return ref
+
+    def promise(self, ref: Ref) -> None:
+        """Keeps from gc what somebody is about to rely on: in this process's leases, and young again.
+
+        To be called with the store's lock held; what gc took before is seen by a look thereafter.
+        """
+        note(self.blobs.layout, ref.form, ref.digest)
+        for digest in self.digests(ref):
+            self.blobs.touch(digest)
 
     def entries(self, ref: Ref) -> tuple[Entry, ...]:
         """The blobs of a ref, with their places in it; of a blob itself, one.

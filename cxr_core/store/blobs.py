@@ -12,6 +12,7 @@ from typing import Literal
 from cxr_core.errors import UsageError
 from cxr_core.store.disk import CHUNK, fsync_folder, make_folder, remove, temporary, translated, write_all
 from cxr_core.store.layout import Layout
+from cxr_core.store.leases import note
 from cxr_core.store.locks import held
 from cxr_core.store.trees import kind_of
 
@@ -92,6 +93,7 @@ class Blobs:
 
     def _place(self, descriptor: int, path: Path, digest: str, size: int) -> None:
         target = self.layout.blob(digest)
+        note(self.layout, "blob", digest)
         if self.fault(digest, size, deep=True) is None:
             try:
                 os.utime(target)  # young for gc; another user's file cannot be, and ours takes its place

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxr_core.errors import StoreError, UsageError
-from cxr_core.store.disk import fsync_folder, make_folder, translated, write_atomic
+from cxr_core.store.disk import make_folder, translated
+from cxr_core.store.migration import FORMAT, migrate, write_format
 
-FORMAT = 1
-FOLDERS = ("blobs/sha256", "actions", "runs", "pins", "quarantine", "work", "tmp", "locks", "attempts")
+FOLDERS = ("blobs/sha256", "actions", "runs", "pins", "leases", "quarantine", "work", "tmp", "locks", "attempts")
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _KEY = re.compile(r"[0-9a-f]{64}")
@@ -50,6 +50,10 @@ class Layout:
         return self.root / "locks"
 
     @property
+    def leases(self) -> Path:
+        return self.root / "leases"
+
+    @property
     def quarantine(self) -> Path:
         return self.root / "quarantine"
 
@@ -57,6 +61,11 @@ class Layout:
     def store_lock(self) -> Path:
         """Shared by whoever promises a blob, exclusive for whoever takes one away."""
         return self.locks / "store"
+
+    @property
+    def gc_lock(self) -> Path:
+        """Held by gc for a whole pass."""
+        return self.locks / "gc"
 
     def blob(self, digest: str) -> Path:
         """The file of a blob, there or not."""
@@ -106,14 +115,17 @@ def checked_name(name: str, what: str) -> str:
 
 
 def open_layout(root: Path, *, create: bool) -> Layout:
-    """The layout of a store that this version can read; nothing is written where one stands.
+    """The layout of a store that this version can read. One of an older format is migrated; else nothing is
+    written where one stands.
 
     Raises:
-        StoreError: none there and none wanted, of a newer format, FORMAT lost or unreadable, or
-            the folder cannot be made.
+        StoreError: none there and none wanted, of a newer format, of an older one that cannot be written,
+            FORMAT lost or unreadable, or the folder cannot be made.
     """
     layout = Layout(root.resolve())
-    if _format_is_known(layout):
+    if found := _format(layout):
+        if found < FORMAT:
+            migrate(layout.root, lambda: _format(layout))
         return layout
     if not create:
         raise StoreError(f"no store at {layout.root}: start a run first, or name another with --store or CXR_STORE")
@@ -122,13 +134,12 @@ def open_layout(root: Path, *, create: bool) -> Layout:
             make_folder(layout.root / folder)
         # Content without FORMAT is a store that lost it, and guessing its format could ruin it. Another
         # process that is just making this store writes FORMAT before any content, hence the second look.
-        if _has_content(layout) and not _format_is_known(layout):
+        if _has_content(layout) and not _format(layout):
             raise StoreError(
                 f"the store at {layout.root} has content but no FORMAT file: restore it (this version writes "
                 f"{FORMAT}), or name another store with --store or CXR_STORE"
             )
-        write_atomic(layout.root / "FORMAT", f"{FORMAT}\n".encode(), layout.tmp)
-        fsync_folder(layout.root)
+        write_format(layout.root, FORMAT)
     return layout
 
 
@@ -136,13 +147,14 @@ def _has_content(layout: Layout) -> bool:
     return any(any(folder.iterdir()) for folder in (layout.blobs, layout.actions, layout.runs, layout.pins))
 
 
-def _format_is_known(layout: Layout) -> bool:
+def _format(layout: Layout) -> int:
+    """The store's format, 0 where FORMAT is not there."""
     path = layout.root / "FORMAT"
     with translated(layout.root, "reading FORMAT"):
         try:
             text = path.read_bytes()[:100].decode("utf-8", "replace").strip()
         except FileNotFoundError:
-            return False
+            return 0
     if not re.fullmatch(r"[0-9]{1,9}", text):
         raise StoreError(f"{path} holds {text[:20]!r}, expected {FORMAT}: the file is damaged, restore it")
     if int(text) > FORMAT:
@@ -150,6 +162,6 @@ def _format_is_known(layout: Layout) -> bool:
             f"the store at {layout.root} has format {int(text)}, this version reads up to {FORMAT}: upgrade cxr, "
             "or name another store with --store or CXR_STORE"
         )
-    if int(text) < FORMAT:
+    if int(text) < 1:
         raise StoreError(f"{path} holds {text!r}, and no such format was ever written: the file is damaged, restore it")
-    return True
+    return int(text)

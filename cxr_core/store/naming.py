@@ -38,6 +38,11 @@ def namers(layout: Layout) -> Iterator[Namer]:
         yield from _namer("actions", key, layout.actions / key, layout)
 
 
+def look_again(namer: Namer, layout: Layout) -> Namer | None:
+    """What its file says now; None where it has gone."""
+    return next(_namer(namer.room, namer.name, namer.path, layout), None)
+
+
 def _namer(room: str, name: str, path: Path, layout: Layout) -> Iterator[Namer]:
     written = 0.0
     try:
@@ -57,6 +62,21 @@ def _refs(room: str, path: Path, layout: Layout) -> tuple[Ref, ...]:
     return tuple(record_from_file(path).outputs.values())
 
 
+def origins(namer: Namer) -> Iterator[tuple[str, Ref]]:
+    """Stage and ref of every output that a record, or the records in a run's account, name.
+
+    Raises:
+        OSError, ValueError: it cannot be read.
+    """
+    if namer.room == "actions":
+        record = record_from_file(namer.path)
+        yield from ((record.stage, ref) for ref in record.outputs.values())
+    if namer.room == "runs":
+        records = read_run(namer.path).content.get("records")
+        for content in records.values() if isinstance(records, dict) else ():
+            yield from ((str(content.get("stage")), ref) for ref in refs_in(content))
+
+
 class Needs:
     """The blobs that refs need, each tree's listing read once."""
 
@@ -69,8 +89,13 @@ class Needs:
         known = self._known.get((ref.form, ref.digest))
         if known is None:
             known = frozenset(self._artifacts.digests(ref))
-            self._known[(ref.form, ref.digest)] = known
+            if len(known) > 1:  # a listing that could not be read may be there the next time
+                self._known[(ref.form, ref.digest)] = known
         return known
+
+    def of_tree(self, digest: str) -> frozenset[str]:
+        """The digests that a tree needs; of what is no readable tree, itself alone."""
+        return self.of(Ref(form="tree", digest=digest, size=0, name="tree"))
 
     def of_all(self, refs: tuple[Ref, ...]) -> set[str]:
         """The digests that any of the refs needs."""
@@ -86,5 +111,5 @@ def salvaged(layout: Layout, needs: Needs) -> set[str]:
             path = folder / name
             if path.is_file():
                 for digest in digests_in(path.read_bytes()):
-                    found |= needs.of(Ref(form="tree", digest=digest, size=0, name="salvaged"))
+                    found |= needs.of_tree(digest)
     return found

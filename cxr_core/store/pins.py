@@ -38,8 +38,7 @@ class Pins:
             for ref in wanted:
                 if faults := self.artifacts.faults(ref):
                     raise MissingArtifact(missing(ref, faults[0].reason))
-                for digest in self.artifacts.digests(ref):
-                    self.artifacts.blobs.touch(digest)
+                self.artifacts.promise(ref)
             content = {"pin": name, "refs": [ref.model_dump(mode="json") for ref in wanted]}
             write_document(self.layout, path, content, "writing a pin")
 

@@ -48,8 +48,7 @@ class Runs:
         _started(content, run_id)
         with translated(self.layout.root, "writing a run"), held(self.layout.store_lock, self.layout.root, shared=True):
             for ref in refs_in(dict(content)):
-                for digest in self.artifacts.digests(ref):
-                    self.artifacts.blobs.touch(digest)
+                self.artifacts.promise(ref)
             write_document(self.layout, path, {"run_id": run_id, **content}, "writing a run")
 
     def read(self, run_id: str) -> dict[str, Any]:

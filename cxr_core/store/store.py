@@ -20,12 +20,17 @@ from cxr_core.store.artifacts import Artifacts, Facts, missing
 from cxr_core.store.blobs import Blobs
 from cxr_core.store.damage import Quarantine
 from cxr_core.store.disk import make_folder, translated
+from cxr_core.store.documents import refs_in
+from cxr_core.store.keeping import keepers
 from cxr_core.store.layout import Layout, checked_key, checked_name, open_layout
+from cxr_core.store.leases import guard, lease, note
 from cxr_core.store.locks import FlockTable, held
+from cxr_core.store.naming import Needs
 from cxr_core.store.pins import Pins
 from cxr_core.store.runs import Run, Runs
 from cxr_core.store.seals import digest_of
 from cxr_core.store.trees import Entry
+from cxr_core.store.usage import Named, Usage, usage
 from cxr_core.store.why import Difference, Explanation, Parts, belongs, explanation, parameter
 
 
@@ -97,10 +102,14 @@ class Store:
     def verify_ref(self, ref: Ref) -> None:
         """Reads and hashes all that a ref names. Damage goes to quarantine, and the records naming it are withdrawn.
 
+        Under a lease, what was found whole stays.
+
         Raises:
             DamagedArtifact: bytes do not have their digest.
             MissingArtifact: a blob is not there.
         """
+        with guard(self._layout):
+            note(self._layout, ref.form, ref.digest)
         faults = self._artifacts.faults(ref, deep=True)
         damaged = [fault for fault in faults if fault.kind == "damaged"]
         if not damaged:
@@ -281,7 +290,17 @@ class Store:
         """Every readable pin by name."""
         return self._pins.all()
 
-    # Locks
+    # Locks and leases
+
+    def lease(self, holder: str) -> AbstractContextManager[None]:
+        """Holds a lease for a block: whatever this process puts, hits, verifies or pins meanwhile, gc leaves alone.
+
+        It ends with the block, or with the process. ``holder`` is told to whoever asks what keeps things.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        return lease(self._layout, holder)
 
     def lock(
         self,
@@ -311,22 +330,39 @@ class Store:
         """Hashes every blob and reads every account. New damage is moved to quarantine and its records withdrawn."""
         return verifying.Verifier(self._layout, self._artifacts, self._quarantine, progress).run()
 
-    def gc(self, *, dry_run: bool, keep_days: float = 30, grace_seconds: float = 86_400) -> collecting.GcReport:
+    def gc(
+        self, *, dry_run: bool, keep_days: float = 30, grace_seconds: float = 86_400, forget: Iterable[str] = ()
+    ) -> collecting.GcReport:
         """Removes what no run, no pin and no record younger than ``keep_days`` names, and leftovers of dead processes.
 
-        Nothing younger than ``grace_seconds`` goes; a put, a hit, a pin and a run make blobs young.
+        The runs to ``forget``, by id, count for gone; without ``dry_run`` they are dropped first.
+
+        Nothing that a living process's lease holds goes, whatever the times. Nor anything younger than
+        ``grace_seconds``; a put, a hit, a pin and a run make blobs young.
 
         Raises:
             DamagedArtifact: a run or pin is unreadable; verify first.
         """
         collector = collecting.Collector(
-            self._layout, self._artifacts, self._quarantine, dry_run, keep_days, grace_seconds
-        )
+            self._layout, self._artifacts, self._quarantine, dry_run, keep_days, grace_seconds,
+            forget=frozenset(forget), drop_run=self.drop_run,
+        )  # fmt: skip
         return collector.run()
+
+    def kept_by(self, ref: Ref) -> list[str]:
+        """What keeps an artifact, or a part of it, from gc, in words: runs, pins, records and living leases."""
+        return keepers(self._layout, self._artifacts, ref)
 
     def ls(self) -> list[Row]:
         """One row a readable record, newest first."""
         return [self._row(stored) for stored in self._actions.newest_first()]
+
+    def du(self) -> Usage:
+        """What takes the room: per stage, run and pin what is named, against what is on disk."""
+        named: list[Named] = [("stage", record.stage, tuple(record.outputs.values())) for record in self.records()]
+        named += [("run", run.run_id, tuple(refs_in(run.content))) for run in self.runs()]
+        named += [("pin", name, refs) for name, refs in self.pins().items()]
+        return usage(self._layout, Needs(self._artifacts), named)
 
     # Lineage
 

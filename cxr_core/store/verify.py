@@ -15,7 +15,7 @@ from cxr_core.store.blobs import Fault
 from cxr_core.store.damage import Quarantine
 from cxr_core.store.disk import entries, translated
 from cxr_core.store.layout import Layout
-from cxr_core.store.naming import Namer, namers
+from cxr_core.store.naming import Namer, look_again, namers
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Verifier:
     _damage: list[Damage] = field(default_factory=list)
     _withdrawn: list[str] = field(default_factory=list)
     _counts: dict[str, int] = field(default_factory=lambda: {"runs": 0, "pins": 0, "actions": 0})
-    _fault_of_ref: dict[tuple[str, str, int], list[Fault]] = field(default_factory=dict)
+    _whole: set[tuple[str, str, int]] = field(default_factory=set)
     _namers_of: dict[str, list[str]] = field(default_factory=dict)
     _first_reason: dict[str, Fault] = field(default_factory=dict)
 
@@ -144,8 +144,14 @@ class Verifier:
             self._damage.append(Damage(relative, self._moved(namer.path, namer.broken)))
             return
         self._counts[namer.room] += 1
-        faults = [fault for ref in namer.refs for fault in self._faults(ref)]
-        if not faults or not namer.path.exists():  # gc may just have taken the account with its blobs
+        while faults := [fault for ref in namer.refs for fault in self._faults(ref)]:
+            latest = look_again(namer, self.layout)
+            if latest is None:
+                return  # gc has just taken the account with its blobs
+            if latest.refs == namer.refs:
+                break
+            namer = latest  # written anew since, and gc has taken what only the earlier one named
+        else:
             return
         for fault in faults:
             self._first_reason.setdefault(fault.digest, fault)
@@ -158,9 +164,11 @@ class Verifier:
 
     def _faults(self, ref: Ref) -> list[Fault]:
         identity = (ref.form, ref.digest, ref.size)
-        if identity not in self._fault_of_ref:
-            self._fault_of_ref[identity] = self.artifacts.faults(ref)
-        return self._fault_of_ref[identity]
+        if identity in self._whole:
+            return []
+        if not (faults := self.artifacts.faults(ref)):
+            self._whole.add(identity)
+        return faults
 
     def _report_faults(self, noted: dict[str, str]) -> None:
         for digest, fault in self._first_reason.items():

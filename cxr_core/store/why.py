@@ -64,6 +64,11 @@ def differences(earlier: Parts, later: Parts) -> tuple[Difference, ...]:
     return tuple(found)
 
 
+def fields(parts: Parts) -> int:
+    """How many fields, at any depth, there are to differ."""
+    return sum(1 for _ in _leaves(parts, ""))
+
+
 def parameter(parts: Parts, name: str) -> JsonValue:
     """The first parameter of that name, at any depth; None where there is none."""
     return next((value for field, value in _leaves(parts.get("parameters", {}), "") if _last(field) == name), None)

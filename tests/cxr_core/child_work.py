@@ -38,3 +38,10 @@ def hang(*, out: Path, seconds: float) -> dict[str, int]:
     (out / "helper").write_text(str(helper.pid))
     time.sleep(seconds)
     return {}
+
+
+def copy_later(*, source: Path, seconds: float, out: Path) -> dict[str, int]:
+    (out / "early").write_text("written at once")
+    time.sleep(seconds)
+    (out / "late").write_bytes(source.read_bytes())
+    return {}

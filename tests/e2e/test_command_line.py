@@ -30,6 +30,7 @@ COMMANDS = [
     "store verify",
     "store gc",
     "store path",
+    "store du",
     "store lineage",
     "store diff",
     "store pin",
@@ -124,4 +125,4 @@ def test_json_is_one_document_and_logs_go_elsewhere(smoke: tuple[Place, dict[str
     place, _ = smoke
     done = place.cxr("store", "ls", "--json")
     assert isinstance(json.loads(done.stdout), list)
-    assert Path(place.store, "FORMAT").read_text().strip() == "1"
+    assert Path(place.store, "FORMAT").read_text().strip() == "2"

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,31 @@ from typing import Any
 import pytest
 
 from cxr_core.refs import Record, Ref
-from cxr_core.store import Store
+from cxr_core.store import GcReport, Store
+from cxr_core.store.gc import Collector
 
 Persist = Callable[..., tuple[str, bytes]]
+
+
+GC_LOOP = """
+import pathlib, sys, time
+from cxr_core.store import Store
+from tests.cxr_core.store.conftest import gc_later
+store, stop, passes, gone = Store.open(pathlib.Path(sys.argv[1])), pathlib.Path(sys.argv[2]), 0, 0
+while not stop.exists():
+    gone += len(gc_later(store).removed_blobs)
+    passes += 1
+    time.sleep(0.02)
+print(passes, gone)
+"""
+"""Collects until there is a file ``stop``; tells how often, and how many blobs went."""
+
+
+def gc_later(store: Store, *, dry_run: bool = False) -> GcReport:
+    """A pass that takes it to be ten days later, with no grace: without a name or a lease, everything goes."""
+    later = time.time() + 864_000
+    parts = store._layout, store._artifacts, store._quarantine
+    return Collector(*parts, dry_run, keep_days=0, grace_seconds=0, now=later).run()
 
 
 def content_of(record: Record) -> bytes:

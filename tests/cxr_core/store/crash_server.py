@@ -14,10 +14,20 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from cxr_core.store import Store
+from cxr_core.store import Store, leases
 
 CALLS = ("open", "write", "pwrite", "ftruncate", "fsync", "fchmod", "utime", "mkdir", "rmdir")
 NAMES = ("replace", "rename", "link", "symlink", "unlink")
+
+
+class Once:
+    """Lets the renewer of a lease renew it once."""
+
+    waits = 0
+
+    def wait(self, seconds: float) -> bool:
+        self.waits += 1
+        return self.waits > 1
 
 
 def main() -> None:
@@ -92,6 +102,14 @@ def operate(operation: str, root: pathlib.Path, arguments: list[Any]) -> None:
         store.gc(dry_run=False)
     elif operation == "verify":
         store.verify()
+    elif operation == "migrate":
+        pass  # opening it is all
+    elif operation == "lease":
+        with store.lease("crash"):
+            store.put_bytes(b"leased", "leased")
+            store.read_action(arguments[0])
+            leases._renew(leases._mine[store.root][0].descriptor, Once())  # type: ignore[arg-type]
+            store.pin("releases/leased", [store.put_bytes(b"leased, too", "leased")])
     elif operation == "open":
         store.put_bytes(b"first", "first")
     elif operation == "work":

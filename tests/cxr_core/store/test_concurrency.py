@@ -1,4 +1,4 @@
-"""Many processes on one store at once, putting, reading, collecting and verifying overlapping content."""
+"""Many processes on one store at once, putting, reading and verifying overlapping content while gc loops."""
 
 import subprocess
 import sys
@@ -7,18 +7,22 @@ from pathlib import Path
 import pytest
 
 from cxr_core.store import Store
+from tests.conftest import PROJECT
+from tests.cxr_core.store.conftest import GC_LOOP
 
 WORKER = """
 import pathlib, random, sys
 from cxr_core.store import Store
 root, source, seed, rounds = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 draw, store = random.Random(seed), Store.open(root)
-for number in range(rounds):
+
+def one(number, held):
     data = draw.randrange(12).to_bytes(1, "big") * 50_000
     ref = store.put_bytes(data, "blob")
     assert store.read_bytes(ref) == data
     tree = store.put(source, "tree")
-    store.verify_ref(tree)
+    held += [ref, tree]
+    store.verify_ref(draw.choice(held))  # also what the others have unpinned since, and gc would take
     store.pin(f"worker/{draw.randrange(3)}", [ref, tree])
     account = {"started": f"2026-11-24T00:00:{number:02}Z", "refs": [ref.model_dump()]}
     store.write_run(f"run{draw.randrange(3)}", account)
@@ -28,6 +32,12 @@ for number in range(rounds):
     if draw.random() < 0.1:
         report = store.verify()
         assert report.exit_code == 0, report
+
+for first in range(0, rounds, 5):
+    with store.lease(f"worker {seed}"):
+        held = []
+        for number in range(first, first + 5):
+            one(number, held)
 """
 
 REPAIRER = """
@@ -44,19 +54,28 @@ for number in range(int(sys.argv[2])):
 """
 
 
-def finish(children: list[subprocess.Popen[str]]) -> None:
+def finish(children: list[subprocess.Popen[str]]) -> list[str]:
+    told = []
     for child in children:
-        _, errors = child.communicate(timeout=300)
+        output, errors = child.communicate(timeout=300)
         assert child.returncode == 0, errors
+        told.append(output)
+    return told
 
 
 def spawn(script: str, *arguments: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", script, *map(str, arguments)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=PROJECT)
 
 
 def crowd(root: Path, folder: Path, processes: int, rounds: int) -> None:
+    stop = root.parent / "stop"
+    collecting = spawn(GC_LOOP, root, stop)
     finish([spawn(WORKER, root, folder, seed, rounds) for seed in range(processes)])
+    stop.touch()
+    passes, gone = map(int, finish([collecting])[0].split())
+    assert passes > 3
+    sys.stdout.write(f"{processes} processes, {rounds} rounds each: gc passed {passes} times and took {gone} blobs\n")
     store = Store.open(root, create=False)
     report = store.verify()
     assert (report.exit_code, report.lost) == (0, ())

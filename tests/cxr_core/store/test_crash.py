@@ -20,7 +20,7 @@ from cxr_core.store import Store
 
 Persist = Callable[..., tuple[str, bytes]]
 PUTS = ("put", "put_again", "repair", "put_tree")
-OPERATIONS = ("open", *PUTS, "write_action", "write_run", "pin", "gc", "verify", "work")
+OPERATIONS = ("open", *PUTS, "write_action", "write_run", "pin", "gc", "verify", "work", "migrate", "lease")
 SAMPLED = 60
 STARTED = "2026-11-24T00:00:00Z"
 OLD_RUN: dict[str, Any] = {"run_id": "r", "started": STARTED, "state": "old"}
@@ -89,6 +89,7 @@ class Scene:
             "write_run": ["r", NEW_RUN],
             "pin": ["releases/new"],
             "work": ["f" * 64],
+            "lease": [base.key],
         }
         return known.get(self.operation, [])
 
@@ -147,6 +148,9 @@ def scene_of(base: Base, operation: str, number: int, flip: Callable[..., None])
         shutil.copytree(base.root / "store", root)
     if operation in ("verify", "repair"):
         flip(Store.open(root).path(base.damaged))
+    if operation == "migrate":
+        (root / "FORMAT").write_text("1\n")
+        (root / "leases").rmdir()
     return Scene(operation, root, base)
 
 
@@ -171,7 +175,7 @@ def check(scene: Scene, crasher: Crasher) -> None:
     check_done(store, scene)
     assert store.verify().exit_code == 0
     store.gc(dry_run=False, grace_seconds=-1)
-    assert list((scene.root / "tmp").iterdir()) == []
+    assert list((scene.root / "tmp").iterdir()) == list((scene.root / "leases").iterdir()) == []
     shutil.rmtree(scene.root)
 
 
@@ -210,6 +214,10 @@ def check_done(store: Store, scene: Scene) -> None:
     if operation == "gc":
         assert not any(map(store.has, base.garbage))
         assert {record.stage for record in store.records()} == {"train", "engine"}
+    if operation == "migrate":
+        assert (store.root / "FORMAT").read_text() == "2\n" and (store.root / "leases").is_dir()
+    if operation == "lease":
+        assert store.read_bytes(store.pins()["releases/leased"][0]) == b"leased, too"
     if operation == "work":
         assert not (store.root / "work" / ("f" * 64)).exists()
 

@@ -6,7 +6,8 @@ import pytest
 
 from cxr_core.errors import DamagedArtifact, MissingArtifact
 from cxr_core.refs import Ref
-from cxr_core.store import Store
+from cxr_core.store import GcReport, Removed, Store
+from cxr_core.store.actions import record_from_content
 
 Persist = Callable[..., tuple[str, bytes]]
 DAY = 86_400
@@ -17,6 +18,11 @@ def age(store: Store, days: float = 100) -> None:
     for path in [*store.root.rglob("*")]:
         then = path.lstat().st_mtime - days * DAY
         os.utime(path, (then, then), follow_symlinks=False)
+
+
+def counts(report: GcReport) -> dict[str, tuple[int, int, int]]:
+    """Blobs, bytes, and how many keep them, by reason."""
+    return {reason: (kept.blobs, kept.bytes, kept.by) for reason, kept in report.kept.items()}
 
 
 @pytest.fixture
@@ -42,16 +48,45 @@ def test_what_nobody_names_goes_and_the_rest_stays(store: Store, full: dict[str,
     assert done.removed_records == told.removed_records and len(done.removed_records) == 1
     assert {name for name, ref in full.items() if store.has(ref)} == {"new", "ran", "pinned", "tree"}
     assert [record.stage for record in store.records()] == ["new"]
-    assert done.kept == {"runs": 1, "pins": 5, "records": 1} == told.kept
+    listing = store.path(full["tree"].model_copy(update={"form": "blob"})).stat().st_size
+    assert (
+        counts(done) == {"runs": (1, 30, 1), "pins": (5, 60 + listing + 4005, 1), "records": (1, 30, 1)} == counts(told)
+    )
+    assert done.removed == told.removed == (Removed("", "", 1, 50), Removed("old", "old", 1, 30))
+    assert done.kept_bytes == 30 + 60 + listing + 4005 + 30
     assert store.verify().exit_code == 0
     again = store.gc(dry_run=False)
     assert (again.removed_blobs, again.removed_records, again.removed_leftovers) == ((), (), ())
 
 
+def test_a_dry_run_counts_runs_to_forget_for_gone(store: Store, full: dict[str, Ref], persisted: Persist) -> None:
+    _, content = persisted("train", {"checkpoint": full["loose"]})
+    record = record_from_content(content, persisted("train", {"checkpoint": full["loose"]})[0])
+    account = {"started": "2026-11-24T00:00:00Z", "records": {record.key: record.model_dump(mode="json")}}
+    store.write_run("older", account)
+    age(store, 2)
+    assert full["loose"].digest not in store.gc(dry_run=True).removed_blobs
+    told = store.gc(dry_run=True, forget=["older", "r"])
+    assert {full["loose"].digest, full["ran"].digest} < set(told.removed_blobs) and len(store.runs()) == 2
+    assert Removed("train", "loose", 1, 50) in told.removed and Removed("", "", 1, 30) in told.removed
+    done = store.gc(dry_run=False, forget=["older", "r"])
+    assert (done.removed_blobs, done.removed, done.forgotten_runs) == (told.removed_blobs, told.removed, ("older", "r"))
+    assert store.runs() == [] and store.verify().exit_code == 0
+
+
+def test_a_report_says_who_holds_leases(store: Store) -> None:
+    with store.lease("run of mine"):
+        store.put_bytes(b"x", "x")
+        age(store)
+        report = store.gc(dry_run=False)
+    assert counts(report) == {"leases": (1, 1, 1)}
+    assert len(report.holders) == 1 and report.holders[0].startswith(f"run of mine (process {os.getpid()} on ")
+
+
 def test_nothing_young_goes(store: Store) -> None:
     ref = store.put_bytes(b"just now", "x")
     report = store.gc(dry_run=False, keep_days=0)
-    assert store.has(ref) and report.kept == {"young": 1} and report.kept_bytes == 8
+    assert store.has(ref) and counts(report) == {"young": (1, 8, 0)} and report.kept_bytes == 8
     store.gc(dry_run=False, keep_days=0, grace_seconds=-1)
     assert not store.has(ref)
 

@@ -11,8 +11,10 @@ from cxr_core.store import Store
 def test_a_new_store_has_the_stated_layout(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "a" / "store")
     found = {path.name for path in store.root.iterdir()}
-    assert found == {"FORMAT", "blobs", "actions", "runs", "pins", "quarantine", "work", "tmp", "locks", "attempts"}
-    assert (store.root / "FORMAT").read_text() == "1\n"
+    assert found == {
+        "FORMAT", "blobs", "actions", "runs", "pins", "leases", "quarantine", "work", "tmp", "locks", "attempts",
+    }  # fmt: skip
+    assert (store.root / "FORMAT").read_text() == "2\n"
 
 
 def test_a_store_is_found_again(tmp_path: Path) -> None:
@@ -26,7 +28,7 @@ def test_none_is_made_where_none_is_wanted(tmp_path: Path) -> None:
     assert not (tmp_path / "absent").exists()
 
 
-@pytest.mark.parametrize("text", ["2", "2\n", "17"])
+@pytest.mark.parametrize("text", ["3", "3\n", "17"])
 def test_a_newer_format_is_refused(tmp_path: Path, text: str) -> None:
     store = Store.open(tmp_path)
     (store.root / "FORMAT").write_text(text)

@@ -1,12 +1,13 @@
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from cxr_core.errors import DamagedArtifact, MissingArtifact
 from cxr_core.refs import Ref
-from cxr_core.store import Store
+from cxr_core.store import Store, naming, verify
+from cxr_core.store.layout import Layout
 
 Persist = Callable[..., tuple[str, bytes]]
 
@@ -150,3 +151,20 @@ def test_a_flipped_bit_in_any_file_is_found(store: Store, persisted: Persist, fl
                 if not other.exists():
                     other.write_bytes(content)
             assert store.verify().exit_code == 0
+
+
+def test_a_pin_moved_on_while_verify_reads_is_no_damage(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """gc took what the pin had named when it was read; what it names by now is whole."""
+    old, new = store.put_bytes(b"old", "old"), store.put_bytes(b"new", "new")
+    store.pin("p", [old])
+    real = naming.namers
+
+    def moved_on(layout: Layout) -> Iterator[naming.Namer]:
+        for namer in real(layout):
+            store.pin("p", [new])
+            (store.root / "blobs" / "sha256" / old.digest[7:9] / old.digest[9:]).unlink(missing_ok=True)
+            yield namer
+
+    monkeypatch.setattr(verify, "namers", moved_on)
+    report = store.verify()
+    assert (report.exit_code, report.pins) == (0, 1)
