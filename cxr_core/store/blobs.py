@@ -48,10 +48,6 @@ class Blobs:
         """The file of a blob whose digest is known to be one, there or not; quicker than ``layout.blob``."""
         return f"{self._folder}/{digest[7:9]}/{digest[9:]}"
 
-    def note(self, digest: str) -> str:
-        """The note on the damage of a blob, there or not."""
-        return f"{self._notes}/{digest[7:]}"
-
     def fault(self, digest: str, size: int | None = None, *, deep: bool = False) -> Fault | None:
         """What is wrong with a blob: by its size alone, or with ``deep`` by all its bytes."""
         return self.look(digest, size, deep=deep).fault
@@ -114,10 +110,6 @@ class Blobs:
     @cached_property
     def _folder(self) -> str:
         return str(self.layout.blobs)
-
-    @cached_property
-    def _notes(self) -> str:
-        return str(self.layout.quarantine / "notes")
 
 
 def _deep_fault(digest: str, path: str) -> Fault | None:

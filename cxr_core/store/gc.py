@@ -1,8 +1,10 @@
 """Garbage collection: what no run, pin or recent record names goes, and never anything young."""
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -114,31 +116,34 @@ class Collector:
             return remove(namer.path)
 
     def _sweep_blobs(self) -> tuple[list[str], int]:
-        removed, size = [], 0
+        removed: list[str] = []
+        size = 0
         for shard in entries(self.layout.blobs):
-            names = entries(self.layout.blobs / shard) if len(shard) == 2 else []
-            with held(self.layout.store_lock, self.layout.root):
-                for name in names:
-                    gone = self._sweep_blob(f"sha256:{shard}{name}", self.layout.blobs / shard / name)
-                    if gone is not None:
-                        removed.append(f"sha256:{shard}{name}")
-                        size += gone
+            if len(shard) == 2:
+                with held(self.layout.store_lock, self.layout.root):
+                    gone = sorted(self._sweep_shard(shard))
+                removed += (digest for digest, _ in gone)
+                size += sum(found for _, found in gone)
         return removed, size
 
-    def _sweep_blob(self, digest: str, path: Path) -> int | None:
-        try:
-            found = path.lstat()
-        except FileNotFoundError:
-            return None
-        young = self.now - found.st_mtime <= self.grace_seconds
-        reason = self._live.get(digest) or ("young" if young else None)
-        if reason or len(digest) != 71:
-            self._kept[reason or "foreign"] = self._kept.get(reason or "foreign", 0) + 1
-            self._kept_bytes += found.st_size
-            return None
-        if not self.dry_run:
-            remove(path)
-        return found.st_size
+    def _sweep_shard(self, shard: str) -> Iterator[tuple[str, int]]:
+        """Digest and size of each blob that goes. A hundred thousand pass here: no Path, one stat each."""
+        youngest_to_go = self.now - self.grace_seconds
+        with suppress(FileNotFoundError), os.scandir(self.layout.blobs / shard) as listing:
+            for item in listing:
+                digest = f"sha256:{shard}{item.name}"
+                try:
+                    found = item.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                reason = self._live.get(digest) or ("young" if found.st_mtime >= youngest_to_go else None)
+                if reason or len(digest) != 71:
+                    self._kept[reason or "foreign"] = self._kept.get(reason or "foreign", 0) + 1
+                    self._kept_bytes += found.st_size
+                    continue
+                if not self.dry_run:
+                    remove(Path(item.path))
+                yield digest, found.st_size
 
     def _sweep_tmp(self) -> None:
         for name in entries(self.layout.tmp):

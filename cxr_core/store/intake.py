@@ -8,14 +8,14 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
 from cxr_core.errors import UsageError
 from cxr_core.store.blobs import Blobs
-from cxr_core.store.disk import CHUNK, fsync_folder, make_folder, new_file, translated, write_all
+from cxr_core.store.disk import CHUNK, entries, fsync_folder, make_folder, new_file, remove, translated, write_all
 from cxr_core.store.locks import held
 from cxr_core.store.seals import digest_of
 from cxr_core.store.syncing import Syncer, syncing
@@ -53,6 +53,7 @@ class Intake:
     _whole: dict[str, Source] = field(default_factory=dict)
     _temporary: set[str] = field(default_factory=set)
     _bytes: int = 0
+    _wanted: int = 0
 
     def put(self, sources: Sequence[Source]) -> list[tuple[str, int]]:
         """As ``put_blobs``."""
@@ -63,40 +64,53 @@ class Intake:
                 if len(self._written) + len(self._whole) >= _FILES or self._bytes >= _BYTES:
                     self._name()
             self._name()
+        except OSError:
+            self._clear()  # its room is given back before anyone tells how much there is
+            with translated(self.blobs.layout.root, _DOING, self._wanted):
+                raise
         finally:
-            for path in self._temporary:
-                with suppress(OSError):
-                    os.unlink(path)  # noqa: PTH108 - thousands of them
+            self._clear()
         return found
 
+    def _clear(self) -> None:
+        while self._temporary:
+            with suppress(OSError):
+                os.unlink(self._temporary.pop())  # noqa: PTH108 - thousands of them
+
     def _taken(self, source: Source, *, look: bool = True) -> tuple[str, int]:
-        root = self.blobs.layout.root
         if isinstance(source, bytes):
-            with translated(root, _DOING, len(source)):
-                return self._small(source, source, look)
-        with _opened(source) as descriptor:
-            size = os.fstat(descriptor).st_size
-            with translated(root, _DOING, size):
-                head = os.read(descriptor, min(size, CHUNK) + 1)
-                if more := os.read(descriptor, CHUNK):
-                    return self._large(chain((head, more), _chunks(descriptor)), source, look)
-                return self._small(head, source, look)
+            return self._small(source, source, look)
+        descriptor, self._wanted = _opened(source)
+        try:
+            head = os.read(descriptor, min(self._wanted, CHUNK) + 1)
+            if more := os.read(descriptor, 1):
+                return self._large(chain((head, more), _chunks(descriptor)), source, look)
+            return self._small(head, source, look)
+        finally:
+            os.close(descriptor)
 
     def _small(self, data: bytes, source: Source, look: bool) -> tuple[str, int]:
-        digest, size = digest_of(data), len(data)
-        if not (look and self._is_there(digest, size, source)):
-            with self._file() as (descriptor, path):
+        digest, self._wanted = digest_of(data), len(data)
+        if not (look and self._is_there(digest, len(data), source)):
+            descriptor, path = self._file()
+            try:
                 write_all(descriptor, data)
-                self._keep(digest, size, descriptor, path)
-        return digest, size
+                self._keep(digest, len(data), descriptor, path)
+            finally:
+                os.close(descriptor)
+        return digest, len(data)
 
     def _large(self, chunks: Iterable[bytes | memoryview], source: Source, look: bool) -> tuple[str, int]:
-        with self._file() as (descriptor, path):
+        descriptor, path = self._file()
+        try:
             digest, size = _copy(chunks, descriptor)
             if look and self._is_there(digest, size, source):
-                self._drop(path)
+                os.unlink(path)  # noqa: PTH108
+                self._temporary.discard(path)
             else:
                 self._keep(digest, size, descriptor, path)
+        finally:
+            os.close(descriptor)
         return digest, size
 
     def _is_there(self, digest: str, size: int, source: Source) -> bool:
@@ -107,17 +121,10 @@ class Intake:
         self._whole[digest] = source
         return True
 
-    @contextmanager
-    def _file(self) -> Iterator[tuple[int, str]]:
+    def _file(self) -> tuple[int, str]:
         descriptor, path = new_file(self.blobs.layout.tmp)
         self._temporary.add(path)
-        try:
-            yield descriptor, path
-        except BaseException:  # its room is given back before anyone tells how much there is
-            self._drop(path)
-            raise
-        finally:
-            os.close(descriptor)
+        return descriptor, path
 
     def _keep(self, digest: str, size: int, descriptor: int, path: str) -> None:
         os.fchmod(descriptor, 0o444)
@@ -125,22 +132,22 @@ class Intake:
         self._written[digest] = path
         self._bytes += size
 
-    def _drop(self, path: str) -> None:
-        os.unlink(path)  # noqa: PTH108
-        self._temporary.discard(path)
-
     def _name(self) -> None:
         """Gives everything at hand its name, in place of a damaged blob too, and makes the names durable."""
         layout = self.blobs.layout
+        self._wanted = self._bytes
         if self._written:
             self._make_shards()
             self.syncer.files()
         with held(layout.store_lock, layout.root, shared=True):
             gone = {digest: source for digest, source in self._whole.items() if not self.blobs.touch(digest)}
+            noted = set(entries(layout.quarantine / "notes"))
             for digest, path in self._written.items():
-                self._rename(digest, path)
-        shards = {digest[7:9] for digest in (*self._written, *self._whole.keys() - gone.keys())}
-        if shards:
+                os.replace(path, self.blobs.file(digest))  # noqa: PTH105
+                self._temporary.discard(path)
+                if digest[7:] in noted:
+                    remove(layout.quarantine / "notes" / digest[7:])
+        if shards := {digest[7:9] for digest in (*self._written, *self._whole.keys() - gone.keys())}:
             self.syncer.folders(layout.blobs / shard for shard in sorted(shards))
         self._written, self._whole, self._bytes = {}, {}, 0
         self._take_again(gone)
@@ -156,12 +163,6 @@ class Intake:
         if made and self.syncer.whole is None:
             fsync_folder(blobs)
 
-    def _rename(self, digest: str, path: str) -> None:
-        os.replace(path, self.blobs.file(digest))  # noqa: PTH105
-        self._temporary.discard(path)
-        with suppress(FileNotFoundError):
-            os.unlink(self.blobs.note(digest))  # noqa: PTH108
-
     def _take_again(self, gone: dict[str, Source]) -> None:
         # Collected or quarantined since it was looked at, or another user's, whom gc of this user does not hear.
         for digest, source in gone.items():
@@ -171,21 +172,19 @@ class Intake:
             self._name()
 
 
-@contextmanager
-def _opened(source: str | Path) -> Iterator[int]:
+def _opened(source: str | Path) -> tuple[int, int]:
+    """Descriptor and size of a regular file."""
     try:
         # O_NONBLOCK: a pipe must be refused, not waited for.
         descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         kind = "is a symlink" if Path(source).is_symlink() else f"cannot be opened ({error.strerror})"
         raise UsageError(f"{source} {kind}; expected a regular file to put into the store") from error
-    try:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            raise UsageError(f"{source} is {kind_of(mode)}; expected a regular file to put into the store")
-        yield descriptor
-    finally:
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
         os.close(descriptor)
+        raise UsageError(f"{source} is {kind_of(found.st_mode)}; expected a regular file to put into the store")
+    return descriptor, found.st_size
 
 
 def _chunks(descriptor: int) -> Iterator[memoryview]:

@@ -21,6 +21,7 @@ from cxr_core.refs import Digest, Frozen
 LONGEST_PART = 255
 LONGEST_NAME = 1024
 
+_ORDINARY = re.compile(r"\w[\w. -]*(/\w[\w. -]*)*", re.ASCII)
 _UNWANTED = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")  # Unicode's control characters, and the backslash
 
 
@@ -123,10 +124,14 @@ def _check_spelling(name: str, spelled: dict[str, str]) -> None:
 
 
 def _folded(name: str) -> str:
+    if name.isascii():
+        return name.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _check_name(name: str) -> None:
+    if len(name) <= LONGEST_PART and _ORDINARY.fullmatch(name):  # nearly all, and there may be a hundred thousand
+        return
     try:
         encoded = name.encode()
     except UnicodeEncodeError:
