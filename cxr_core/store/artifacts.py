@@ -15,6 +15,7 @@ from cxr_core.store.disk import translated
 from cxr_core.store.intake import put_blobs
 from cxr_core.store.layout import checked_name
 from cxr_core.store.locks import held
+from cxr_core.store.parallel import on_all_cores, portions
 from cxr_core.store.trees import Entry, bytes_from_entries, entries_from_bytes, files_of
 
 Facts = Mapping[str, JsonValue]
@@ -141,8 +142,9 @@ class Artifacts:
                 ) from None
             for inner in sorted({entry.name.rpartition("/")[0] for entry in entries}):
                 (target / inner).mkdir(parents=True, exist_ok=True)
-            for entry in entries:
-                _symlink(f"{target}/{entry.name}", self.blobs.file(entry.digest))
+            links = ((f"{target}/{entry.name}", self.blobs.file(entry.digest)) for entry in entries)
+            for _ in on_all_cores(_symlinks, portions(links, lambda _: 1, 256, 256)):
+                pass
         return target
 
     def _put_tree(self, folder: Path, name: str, facts: Facts | None) -> Ref:
@@ -161,6 +163,11 @@ def missing(ref: Ref, reason: str) -> str:
         f"artifact {ref.name} ({ref.form} {ref.digest}, {ref.size:,} bytes) is not in the store: {reason}. "
         "Run again to make it anew, or restore it from a mirror"
     )
+
+
+def _symlinks(links: Iterable[tuple[str, str]]) -> None:
+    for place, blob in links:
+        _symlink(place, blob)
 
 
 def _symlink(place: str, blob: str) -> None:

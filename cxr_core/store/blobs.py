@@ -4,9 +4,7 @@ import hashlib
 import os
 import stat
 import threading
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,10 +12,10 @@ from typing import Literal
 
 from cxr_core.store.disk import CHUNK
 from cxr_core.store.layout import Layout
+from cxr_core.store.parallel import on_all_cores, portions
 from cxr_core.store.trees import kind_of
 
-# What one thread hashes in one go: enough that handing it over costs little, no more than that.
-_MANY, _MUCH = 64, 4 << 20
+_MUCH = 4 << 20  # bytes that one thread hashes in one go: enough that handing it over costs nothing
 
 
 @dataclass(frozen=True)
@@ -72,15 +70,9 @@ class Blobs:
 
     def read_through(self, wanted: Iterable[tuple[str, int | None]]) -> Iterator[Look]:
         """Looks at all bytes of blobs of a digest and, where it is known, a size; on all cores, in the order given."""
-        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        ahead: deque[Future[list[Look]]] = deque()
-        with ThreadPoolExecutor(threads) as pool:
-            for portion in self._portions(wanted):
-                ahead.append(pool.submit(self._read_portion, portion))
-                if len(ahead) > 2 * threads:
-                    yield from ahead.popleft().result()
-            while ahead:
-                yield from ahead.popleft().result()
+        given = portions(wanted, lambda blob: self.look(blob[0]).size if blob[1] is None else blob[1], _MUCH)
+        for looks in on_all_cores(lambda portion: [self.look(*blob, deep=True) for blob in portion], given):
+            yield from looks
 
     def touch(self, digest: str) -> bool:
         """Makes a blob young again for gc, since somebody was just promised it.
@@ -92,20 +84,6 @@ class Blobs:
         except OSError:
             return False
         return True
-
-    def _portions(self, wanted: Iterable[tuple[str, int | None]]) -> Iterator[list[tuple[str, int | None]]]:
-        portion, size = [], 0
-        for digest, expected in wanted:
-            portion.append((digest, expected))
-            size += self.look(digest).size if expected is None else expected
-            if len(portion) >= _MANY or size >= _MUCH:
-                yield portion
-                portion, size = [], 0
-        if portion:
-            yield portion
-
-    def _read_portion(self, portion: list[tuple[str, int | None]]) -> list[Look]:
-        return [self.look(digest, size, deep=True) for digest, size in portion]
 
     @cached_property
     def _folder(self) -> str:
