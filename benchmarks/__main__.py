@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import cached_run, evaluation, nights, retry, training
+from benchmarks import cached_run, evaluation, nights, retry, store, training
 from benchmarks.pairs import Growth, Paired
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
@@ -21,6 +21,7 @@ ALL: dict[str, Callable[[int], Sequence[Paired | Growth]]] = {
     "evaluation": evaluation.measure,
     "nights": nights.measure,
     "retry": retry.measure,
+    "store": store.measure,
     "training": training.measure,
 }
 

@@ -1,6 +1,7 @@
 """Artifacts: what a ref names, a blob or a tree of blobs. Put, look, verify, check out, read."""
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,11 @@ from cxr_core.errors import MissingArtifact, StoreError, UsageError
 from cxr_core.refs import Ref
 from cxr_core.store.blobs import Blobs, Fault
 from cxr_core.store.disk import translated
+from cxr_core.store.intake import put_blobs
 from cxr_core.store.layout import checked_name
 from cxr_core.store.leases import note
 from cxr_core.store.locks import held
+from cxr_core.store.parallel import on_all_cores, portions
 from cxr_core.store.trees import Entry, bytes_from_entries, entries_from_bytes, files_of
 
 Facts = Mapping[str, JsonValue]
@@ -35,18 +38,14 @@ class Artifacts:
         """
         checked_name(name, "artifact name")
         if not path.is_dir() or path.is_symlink():
-            unsynced: set[Path] = set()
-            digest, size = self.blobs.put_file(path, unsynced)
-            self.blobs.sync(unsynced)
+            [(digest, size)] = put_blobs(self.blobs, [path])
             return _ref("blob", digest, size, name, facts)
         return self._put_tree(path, name, facts)
 
     def put_bytes(self, data: bytes, name: str, facts: Facts | None = None) -> Ref:
         """Stores bytes as a blob. Raises as ``put``."""
         checked_name(name, "artifact name")
-        unsynced: set[Path] = set()
-        digest, size = self.blobs.put_bytes(data, unsynced)
-        self.blobs.sync(unsynced)
+        [(digest, size)] = put_blobs(self.blobs, [data])
         return _ref("blob", digest, size, name, facts)
 
     def put_entries(self, entries: Iterable[Entry], name: str, facts: Facts | None = None) -> Ref:
@@ -105,7 +104,9 @@ class Artifacts:
             # The blobs may be whole: it is the ref that lies. Nothing to quarantine.
             return [Fault(ref.digest, "missing", f"the ref names {ref.size} bytes, the listing has others")]
         sizes = {entry.digest: entry.size for entry in entries}
-        found = (self.blobs.fault(digest, size, deep=deep) for digest, size in sizes.items())
+        if deep:
+            return [look.fault for look in self.blobs.read_through(sizes.items()) if look.fault is not None]
+        found = (self.blobs.fault(digest, size) for digest, size in sizes.items())
         return [fault for fault in found if fault is not None]
 
     def digests(self, ref: Ref) -> set[str]:
@@ -139,7 +140,7 @@ class Artifacts:
         target = folder / ref.name
         with translated(folder, f"checking out {ref.name}"):
             if ref.form == "blob":
-                _symlink(target, self.blobs.layout.blob(ref.digest))
+                _symlink(str(target), self.blobs.file(ref.digest))
                 return target
             target.mkdir(parents=True, exist_ok=True)
             try:
@@ -148,22 +149,20 @@ class Artifacts:
                 raise MissingArtifact(
                     missing(ref, f"its listing was whole a moment ago and is not now: {error}")
                 ) from None
-            for entry in entries:
-                place = target / entry.name
-                place.parent.mkdir(parents=True, exist_ok=True)
-                _symlink(place, self.blobs.layout.blob(entry.digest))
+            for inner in sorted({entry.name.rpartition("/")[0] for entry in entries}):
+                (target / inner).mkdir(parents=True, exist_ok=True)
+            links = ((f"{target}/{entry.name}", self.blobs.file(entry.digest)) for entry in entries)
+            for _ in on_all_cores(_symlinks, portions(links, lambda _: 1, 256, 256)):
+                pass
         return target
 
     def _put_tree(self, folder: Path, name: str, facts: Facts | None) -> Ref:
-        unsynced: set[Path] = set()
-        entries: list[Entry] = []
-        for relative, path in files_of(folder):
-            digest, size = self.blobs.put_file(path, unsynced)
-            entries.append(Entry(digest=digest, name=relative, size=size))
-        self.blobs.sync(unsynced)
-        unsynced.clear()
-        digest, _ = self.blobs.put_bytes(bytes_from_entries(entries), unsynced)
-        self.blobs.sync(unsynced)
+        found = list(files_of(folder))
+        put = put_blobs(self.blobs, [path for _, path in found])
+        entries = [
+            Entry(digest=digest, name=inner, size=size) for (inner, _), (digest, size) in zip(found, put, strict=True)
+        ]
+        [(digest, _)] = put_blobs(self.blobs, [bytes_from_entries(entries)])
         return _ref("tree", digest, sum(entry.size for entry in entries), name, facts)
 
 
@@ -175,12 +174,18 @@ def missing(ref: Ref, reason: str) -> str:
     )
 
 
-def _symlink(place: Path, blob: Path) -> None:
-    if place.is_symlink() and place.readlink() == blob:
-        return
-    if place.is_symlink() or place.exists():
-        raise StoreError(f"{place} is already there and is something else: check out into an empty folder")
-    place.symlink_to(blob)
+def _symlinks(links: Iterable[tuple[str, str]]) -> None:
+    for place, blob in links:
+        _symlink(place, blob)
+
+
+def _symlink(place: str, blob: str) -> None:
+    try:
+        os.symlink(blob, place)  # noqa: PTH211 - thousands of them
+    except FileExistsError:
+        if os.path.islink(place) and os.readlink(place) == blob:  # noqa: PTH114, PTH115
+            return
+        raise StoreError(f"{place} is already there and is something else: check out into an empty folder") from None
 
 
 def _ref(form: str, digest: str, size: int, name: str, facts: Facts | None) -> Ref:

@@ -3,18 +3,19 @@
 import hashlib
 import os
 import stat
+import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from cxr_core.errors import UsageError
-from cxr_core.store.disk import CHUNK, fsync_folder, make_folder, remove, temporary, translated, write_all
+from cxr_core.store.disk import CHUNK
 from cxr_core.store.layout import Layout
-from cxr_core.store.leases import note
-from cxr_core.store.locks import held
+from cxr_core.store.parallel import on_all_cores, portions
 from cxr_core.store.trees import kind_of
+
+_MUCH = 4 << 20  # bytes that one thread hashes in one go: enough that handing it over costs nothing
 
 
 @dataclass(frozen=True)
@@ -27,120 +28,89 @@ class Fault:
 
 
 @dataclass(frozen=True)
+class Look:
+    """One blob looked at: its size in bytes, and what is wrong with it."""
+
+    digest: str
+    size: int
+    fault: Fault | None
+
+
+@dataclass(frozen=True)
 class Blobs:
     """The blobs of one store."""
 
     layout: Layout
 
-    def put_file(self, source: Path, unsynced: set[Path]) -> tuple[str, int]:
-        """Digest and size of a file that is now in the store. Its folder joins ``unsynced``: see ``sync``.
-
-        Raises:
-            UsageError: no regular file there, or a symlink.
-            StoreFull: no room; nothing of it is left behind.
-            StoreError: the store cannot be written.
-        """
-        with _opened(source) as descriptor:
-            return self._put(_chunks(descriptor), os.fstat(descriptor).st_size, unsynced)
-
-    def put_bytes(self, data: bytes, unsynced: set[Path]) -> tuple[str, int]:
-        """As ``put_file``, for bytes."""
-        return self._put([memoryview(data)], len(data), unsynced)
-
-    def sync(self, folders: set[Path]) -> None:
-        """Makes the names of what was put durable. Before it returns, nothing put may be promised to anyone."""
-        with translated(self.layout.root, "putting an artifact"):
-            for folder in sorted(folders):
-                fsync_folder(folder)
+    def file(self, digest: str) -> str:
+        """The file of a blob whose digest is known to be one, there or not; quicker than ``layout.blob``."""
+        return f"{self._folder}/{digest[7:9]}/{digest[9:]}"
 
     def fault(self, digest: str, size: int | None = None, *, deep: bool = False) -> Fault | None:
         """What is wrong with a blob: by its size alone, or with ``deep`` by all its bytes."""
-        path = self.layout.blob(digest)
+        return self.look(digest, size, deep=deep).fault
+
+    def look(self, digest: str, size: int | None = None, *, deep: bool = False) -> Look:
+        """As ``fault``, with the size that was found."""
+        path = self.file(digest)
         try:
-            found = path.lstat()
+            found = os.lstat(path)
         except FileNotFoundError:
-            return Fault(digest, "missing", "no such file")
+            return Look(digest, 0, Fault(digest, "missing", "no such file"))
         except OSError as error:
-            return Fault(digest, "damaged", f"cannot be looked at: {error.strerror}")
+            return Look(digest, 0, Fault(digest, "damaged", f"cannot be looked at: {error.strerror}"))
+        reason = None
         if not stat.S_ISREG(found.st_mode):
-            return Fault(digest, "damaged", f"is {kind_of(found.st_mode)}, expected a regular file")
-        if size is not None and found.st_size != size:
-            return Fault(digest, "damaged", f"holds {found.st_size} bytes, expected {size}")
-        return self._deep_fault(digest, path) if deep else None
+            reason = f"is {kind_of(found.st_mode)}, expected a regular file"
+        elif size is not None and found.st_size != size:
+            reason = f"holds {found.st_size} bytes, expected {size}"
+        if reason is None:
+            return Look(digest, found.st_size, _deep_fault(digest, path) if deep else None)
+        return Look(digest, found.st_size, Fault(digest, "damaged", reason))
 
-    def touch(self, digest: str) -> None:
-        """Makes a blob young again for gc, since somebody was just promised it."""
-        with suppress(OSError):  # read-only or another user's: then this process cannot collect it either
-            os.utime(self.layout.blob(digest))
+    def read_through(self, wanted: Iterable[tuple[str, int | None]]) -> Iterator[Look]:
+        """Looks at all bytes of blobs of a digest and, where it is known, a size; on all cores, in the order given."""
+        given = portions(wanted, lambda blob: self.look(blob[0]).size if blob[1] is None else blob[1], _MUCH)
+        for looks in on_all_cores(lambda portion: [self.look(*blob, deep=True) for blob in portion], given):
+            yield from looks
 
-    def _deep_fault(self, digest: str, path: Path) -> Fault | None:
+    def touch(self, digest: str) -> bool:
+        """Makes a blob young again for gc, since somebody was just promised it.
+
+        False where it is not there, or is another user's or read-only: then this process cannot collect it either.
+        """
         try:
-            found = hash_of(path)
-        except FileNotFoundError:
-            return Fault(digest, "missing", "no such file")
-        except OSError as error:
-            return Fault(digest, "damaged", f"cannot be read: {error.strerror}")
-        return None if found == digest else Fault(digest, "damaged", f"its bytes are {found}")
+            os.utime(self.file(digest))
+        except OSError:
+            return False
+        return True
 
-    def _put(self, chunks: Iterable[memoryview], expected: int, unsynced: set[Path]) -> tuple[str, int]:
-        root = self.layout.root
-        with translated(root, "putting an artifact", expected), temporary(self.layout.tmp) as (descriptor, path):
-            digest, size = _copy(chunks, descriptor)
-            with held(self.layout.store_lock, root, shared=True):
-                self._place(descriptor, path, digest, size)
-            unsynced.add(self.layout.blob(digest).parent)
-        return digest, size
-
-    def _place(self, descriptor: int, path: Path, digest: str, size: int) -> None:
-        target = self.layout.blob(digest)
-        note(self.layout, "blob", digest)
-        if self.fault(digest, size, deep=True) is None:
-            try:
-                os.utime(target)  # young for gc; another user's file cannot be, and ours takes its place
-            except PermissionError:
-                pass
-            else:
-                return
-        os.fchmod(descriptor, 0o444)
-        os.fsync(descriptor)
-        make_folder(target.parent)
-        path.replace(target)  # also over a damaged one: its bytes are not what its name says
-        remove(self.layout.quarantine / "notes" / digest[7:])
+    @cached_property
+    def _folder(self) -> str:
+        return str(self.layout.blobs)
 
 
-@contextmanager
-def _opened(source: Path) -> Iterator[int]:
+def _deep_fault(digest: str, path: str) -> Fault | None:
     try:
-        # O_NONBLOCK: a pipe must be refused, not waited for.
-        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        found = hash_of(path)
+    except FileNotFoundError:
+        return Fault(digest, "missing", "no such file")
     except OSError as error:
-        kind = "is a symlink" if source.is_symlink() else f"cannot be opened ({error.strerror})"
-        raise UsageError(f"{source} {kind}; expected a regular file to put into the store") from error
-    try:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            raise UsageError(f"{source} is {kind_of(mode)}; expected a regular file to put into the store")
-        yield descriptor
-    finally:
-        os.close(descriptor)
+        return Fault(digest, "damaged", f"cannot be read: {error.strerror}")
+    return None if found == digest else Fault(digest, "damaged", f"its bytes are {found}")
 
 
-def _chunks(descriptor: int) -> Iterator[memoryview]:
-    buffer = memoryview(bytearray(CHUNK))
-    while count := os.readv(descriptor, [buffer]):
-        yield buffer[:count]
+class _Buffer(threading.local):
+    """One a thread, for all that it ever hashes."""
+
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(CHUNK))
 
 
-def _copy(chunks: Iterable[memoryview], descriptor: int) -> tuple[str, int]:
-    found, size = hashlib.sha256(), 0
-    for chunk in chunks:
-        found.update(chunk)
-        write_all(descriptor, chunk)
-        size += len(chunk)
-    return f"sha256:{found.hexdigest()}", size
+_buffer = _Buffer()
 
 
-def hash_of(path: Path) -> str:
+def hash_of(path: str | Path) -> str:
     """``sha256:<64 hex>`` of a regular file, in constant memory.
 
     Raises:
@@ -148,9 +118,9 @@ def hash_of(path: Path) -> str:
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        found = hashlib.sha256()
-        for chunk in _chunks(descriptor):
-            found.update(chunk)
+        found, view = hashlib.sha256(), _buffer.view
+        while count := os.readv(descriptor, [view]):
+            found.update(view[:count])
         return f"sha256:{found.hexdigest()}"
     finally:
         os.close(descriptor)

@@ -90,13 +90,18 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
 def temporary(folder: Path) -> Iterator[tuple[int, Path]]:
     """A new file open for reading and writing: descriptor and path. Gone at the end unless renamed away."""
     make_folder(folder)
-    path = folder / f"{os.getpid()}-{secrets.token_hex(8)}"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    descriptor, path = new_file(folder)
     try:
-        yield descriptor, path
+        yield descriptor, Path(path)
     finally:
         os.close(descriptor)
-        path.unlink(missing_ok=True)
+        Path(path).unlink(missing_ok=True)
+
+
+def new_file(folder: Path) -> tuple[int, str]:
+    """A new file of no other's, open for reading and writing: descriptor and path."""
+    path = f"{folder}/{os.getpid()}-{secrets.token_hex(8)}"
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), path
 
 
 def write_atomic(target: Path, data: bytes, tmp: Path) -> None:

@@ -1,5 +1,6 @@
 """Garbage collection: what no run, pin, recent record or living lease names goes, and never anything young."""
 
+import os
 import shutil
 import time
 from collections import Counter
@@ -201,30 +202,32 @@ class Collector:
             return remove(namer.path)
 
     def _sweep_blobs(self) -> list[str]:
-        removed = []
+        removed: list[str] = []
         for shard in entries(self.layout.blobs):
-            names = entries(self.layout.blobs / shard) if len(shard) == 2 else []
-            with held(self.layout.store_lock, self.layout.root):
-                self._keep_leased()
-                for name in names:
-                    if self._sweep_blob(f"sha256:{shard}{name}", self.layout.blobs / shard / name):
-                        removed.append(f"sha256:{shard}{name}")
+            if len(shard) == 2:
+                with held(self.layout.store_lock, self.layout.root):
+                    self._keep_leased()
+                    removed += sorted(self._sweep_shard(shard))
         return removed
 
-    def _sweep_blob(self, digest: str, path: Path) -> bool:
-        try:
-            found = path.lstat()
-        except FileNotFoundError:
-            return False
-        young = self.now - found.st_mtime <= self.grace_seconds
-        reason = self._live.get(digest) or ("young" if young else None)
-        if reason or len(digest) != 71:
-            _count(self._kept, reason or "foreign", found.st_size)
-            return False
-        if not self.dry_run:
-            remove(path)
-        _count(self._removed, self._origin.get(digest, ("", "")), found.st_size)
-        return True
+    def _sweep_shard(self, shard: str) -> Iterator[str]:
+        """The digest of each blob that goes. A hundred thousand pass here: no Path, one stat each."""
+        youngest_to_go = self.now - self.grace_seconds
+        with suppress(FileNotFoundError), os.scandir(self.layout.blobs / shard) as listing:
+            for item in listing:
+                digest = f"sha256:{shard}{item.name}"
+                try:
+                    found = item.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                reason = self._live.get(digest) or ("young" if found.st_mtime >= youngest_to_go else None)
+                if reason or len(digest) != 71:
+                    _count(self._kept, reason or "foreign", found.st_size)
+                    continue
+                if not self.dry_run:
+                    remove(Path(item.path))
+                _count(self._removed, self._origin.get(digest, ("", "")), found.st_size)
+                yield digest
 
     def _sweep_tmp(self) -> None:
         age = max(self.grace_seconds, self.now - self._leases.since)  # younger than the oldest lease may be in use

@@ -4,8 +4,8 @@ The listing is itself a blob, and its digest is the tree's. It holds no times, m
 same files always give the same digest. Empty folders are no content and leave no trace.
 """
 
-import json
 import os
+import re
 import stat
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -20,6 +20,9 @@ from cxr_core.refs import Digest, Frozen
 
 LONGEST_PART = 255
 LONGEST_NAME = 1024
+
+_ORDINARY = re.compile(r"\w[\w. -]*(/\w[\w. -]*)*", re.ASCII)
+_UNWANTED = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")  # Unicode's control characters, and the backslash
 
 
 class Entry(Frozen):
@@ -41,8 +44,7 @@ def bytes_from_entries(entries: Iterable[Entry]) -> bytes:
     """
     ordered = sorted(entries, key=lambda entry: entry.name)
     _check_names([entry.name for entry in ordered])
-    rows = [entry.model_dump() for entry in ordered]
-    return (json.dumps(rows, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n").encode()
+    return _ENTRIES.dump_json(ordered) + b"\n"  # the members of an entry are declared in their order
 
 
 @lru_cache(maxsize=16)
@@ -61,31 +63,31 @@ def entries_from_bytes(data: bytes) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
-def files_of(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Relative posix name and path of every file under a folder.
+def files_of(folder: Path) -> list[tuple[str, str]]:
+    """Relative posix name and path of every file under a folder, sorted by name.
 
     Raises:
         UsageError: a symlink, a device, a socket, a pipe, or a name that cannot be kept everywhere.
     """
-    found = sorted(_walk(folder, ""))
+    found = sorted(_walk(str(folder), ""))
     try:
         _check_names([name for name, _ in found])
     except ValueError as error:
         raise UsageError(f"{folder} cannot be kept as a tree: {error}. Rename it") from None
-    yield from found
+    return found
 
 
-def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
+def _walk(folder: str, prefix: str) -> Iterator[tuple[str, str]]:
     with os.scandir(folder) as listing:
         for item in listing:
-            mode = item.stat(follow_symlinks=False).st_mode
-            if stat.S_ISDIR(mode):
-                yield from _walk(Path(item.path), f"{prefix}{item.name}/")
-            elif stat.S_ISREG(mode):
-                yield prefix + item.name, Path(item.path)
+            if item.is_dir(follow_symlinks=False):
+                yield from _walk(item.path, f"{prefix}{item.name}/")
+            elif item.is_file(follow_symlinks=False):
+                yield prefix + item.name, item.path
             else:
+                kind = kind_of(item.stat(follow_symlinks=False).st_mode)
                 raise UsageError(
-                    f"{item.path} is {kind_of(mode)}; an artifact holds regular files and folders only: copy the "
+                    f"{item.path} is {kind}; an artifact holds regular files and folders only: copy the "
                     "content in its place, or leave it out"
                 )
 
@@ -105,22 +107,31 @@ def _check_names(names: list[str]) -> None:
         if name in files:
             raise ValueError(f"{name!r} is named twice")
         files.add(name)
-        parts = name.split("/")
-        above = ["/".join(parts[:depth]) for depth in range(1, len(parts))]
-        folders.update(above)
-        for spelling in [*above, name]:
-            other = spelled.setdefault(_folded(spelling), spelling)
-            if other != spelling:
-                raise ValueError(f"{other!r} and {spelling!r} clash where case or Unicode form is not kept apart")
+        _check_spelling(name, spelled)
+        above = name.rpartition("/")[0]
+        while above and above not in folders:
+            folders.add(above)
+            _check_spelling(above, spelled)
+            above = above.rpartition("/")[0]
     if both := sorted(files & folders):
         raise ValueError(f"{both[0]!r} is both a file and a folder")
 
 
+def _check_spelling(name: str, spelled: dict[str, str]) -> None:
+    other = spelled.setdefault(_folded(name), name)
+    if other != name:
+        raise ValueError(f"{other!r} and {name!r} clash where case or Unicode form is not kept apart")
+
+
 def _folded(name: str) -> str:
+    if name.isascii():
+        return name.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _check_name(name: str) -> None:
+    if len(name) <= LONGEST_PART and _ORDINARY.fullmatch(name):  # nearly all, and there may be a hundred thousand
+        return
     try:
         encoded = name.encode()
     except UnicodeEncodeError:
@@ -128,7 +139,7 @@ def _check_name(name: str) -> None:
     parts = name.split("/")
     if any(part in ("", ".", "..") for part in parts):
         raise ValueError(f"{name!r} is not a relative path of plain parts")
-    if any(unicodedata.category(letter) == "Cc" or letter == "\\" for letter in name):
+    if _UNWANTED.search(name):
         raise ValueError(f"{name!r} holds a control character or a backslash")
     if len(encoded) > LONGEST_NAME or any(len(part.encode()) > LONGEST_PART for part in parts):
         raise ValueError(f"{name[:40]!r}... is longer than {LONGEST_PART} bytes a part or {LONGEST_NAME} in all")

@@ -1,9 +1,7 @@
 """Verify: every blob hashed, every account read, and everything that they name looked for."""
 
-import os
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -86,18 +84,15 @@ class Verifier:
 
     def _blobs(self, noted: dict[str, str]) -> tuple[int, int]:
         shards = [(shard, entries(self.layout.blobs / shard)) for shard in self._shards()]
-        total, done, healthy, size = sum(len(names) for _, names in shards), 0, 0, 0
-        with ThreadPoolExecutor(min(32, os.cpu_count() or 1)) as pool:
-            for shard, names in shards:
-                for digest, found in pool.map(self._look, self._digests(shard, names)):
-                    done += 1
-                    self.progress(done, total, "blobs")
-                    if isinstance(found, Fault):
-                        self._damaged_blob(found)
-                        continue
-                    healthy, size = healthy + 1, size + found
-                    if digest in noted:
-                        self.quarantine.forget(digest)
+        total, healthy, size = sum(len(names) for _, names in shards), 0, 0
+        for done, look in enumerate(self.artifacts.blobs.read_through(self._digests(shards)), 1):
+            self.progress(done, total, "blobs")
+            if look.fault is not None:
+                self._damaged_blob(look.fault)
+                continue
+            healthy, size = healthy + 1, size + look.size
+            if look.digest in noted:
+                self.quarantine.forget(look.digest)
         return healthy, size
 
     def _shards(self) -> Iterator[str]:
@@ -108,21 +103,13 @@ class Verifier:
             else:
                 self._foreign(path)
 
-    def _digests(self, shard: str, names: list[str]) -> Iterator[str]:
-        for name in names:
-            if re.fullmatch("[0-9a-f]{62}", name):
-                yield f"sha256:{shard}{name}"
-            else:
-                self._foreign(self.layout.blobs / shard / name)
-
-    def _look(self, digest: str) -> tuple[str, Fault | int]:
-        fault = self.artifacts.blobs.fault(digest, deep=True)
-        if fault is not None:
-            return digest, fault
-        try:
-            return digest, self.layout.blob(digest).stat().st_size
-        except FileNotFoundError:
-            return digest, Fault(digest, "missing", "no such file")
+    def _digests(self, shards: list[tuple[str, list[str]]]) -> Iterator[tuple[str, None]]:
+        for shard, names in shards:
+            for name in names:
+                if re.fullmatch("[0-9a-f]{62}", name):
+                    yield f"sha256:{shard}{name}", None
+                else:
+                    self._foreign(self.layout.blobs / shard / name)
 
     def _damaged_blob(self, fault: Fault) -> None:
         if fault.kind == "missing":

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from cxr_core.store import Store, leases
+from cxr_core.store import Store, leases, syncing
 
 CALLS = ("open", "write", "pwrite", "ftruncate", "fsync", "fchmod", "utime", "mkdir", "rmdir")
 NAMES = ("replace", "rename", "link", "symlink", "unlink")
@@ -85,6 +85,7 @@ def inject(point: int) -> Callable[[], int]:
 
     for name in (*CALLS, *NAMES):
         setattr(os, name, wrap(name, getattr(os, name)))
+    syncing.syncfs = wrap("syncfs", syncing.syncfs)
     return lambda: passed
 
 

@@ -17,9 +17,10 @@ import pytest
 from cxr_core.errors import MissingArtifact, StoreError
 from cxr_core.refs import Ref
 from cxr_core.store import Store
+from cxr_core.store.syncing import FEW
 
 Persist = Callable[..., tuple[str, bytes]]
-PUTS = ("put", "put_again", "repair", "put_tree")
+PUTS = ("put", "put_again", "repair", "put_tree", "put_wide", "put_wide_again")
 OPERATIONS = ("open", *PUTS, "write_action", "write_run", "pin", "gc", "verify", "work", "migrate", "lease")
 SAMPLED = 60
 STARTED = "2026-11-24T00:00:00Z"
@@ -85,6 +86,8 @@ class Scene:
             "put_again": [str(base.root / "again")],
             "repair": [str(base.root / "repair")],
             "put_tree": [str(base.tree)],
+            "put_wide": [str(base.root / "wide")],
+            "put_wide_again": [str(base.root / "known")],
             "write_action": [base.key, base.newer.decode()],
             "write_run": ["r", NEW_RUN],
             "pin": ["releases/new"],
@@ -139,6 +142,13 @@ def base(memory: Path, folder: Path, persisted: Persist, flip: Callable[..., Non
     (root / "more").mkdir()
     (root / "more" / "new").write_bytes(b"new" * 5000)
     shutil.copytree(folder, root / "more" / "same")
+    for name in ("wide", "known"):  # so many files that they become durable together
+        (root / name).mkdir()
+        for number in range(FEW + 2):
+            (root / name / str(number)).write_bytes(f"{name}{number}".encode() * 50)
+    (root / "wide" / "pinned").write_bytes(b"pinned")
+    (root / "wide" / "large").write_bytes(b"large" * 300_000)
+    store.put(root / "known", "known")
     return Base(root, root / "thing", root / "more", kept, garbage, damaged, key, content, newer, damaged_key)
 
 
@@ -202,7 +212,7 @@ def check_done(store: Store, scene: Scene) -> None:
         assert store.verify().blobs == 1
     if operation == "repair":
         assert store.read_bytes(base.damaged) == b"damaged" and store.read_action(base.damaged_key)
-    if operation in ("put", "put_again", "put_tree"):
+    if operation in PUTS and operation != "repair":
         source = Path(scene.arguments[0])
         store.verify_ref(store.put(source, "thing"))
     if operation == "write_action":

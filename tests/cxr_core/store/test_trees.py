@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import tempfile
 import unicodedata
 from pathlib import Path
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cxr_core.errors import UsageError
-from cxr_core.store import Store
+from cxr_core.store import Store, trees
 from cxr_core.store.trees import Entry, bytes_from_entries, entries_from_bytes
 
 DIGEST = "sha256:" + "a" * 64
@@ -129,3 +130,11 @@ def test_any_folder_comes_back_as_it_was(files: dict[str, bytes]) -> None:
         found = {p.relative_to(out).as_posix(): p.read_bytes() for p in out.rglob("*") if p.is_symlink()}
         assert found == files
         assert ref.size == sum(map(len, files.values()))
+
+
+@patient
+@given(st.from_regex(trees._ORDINARY, fullmatch=True).filter(lambda name: len(name) <= trees.LONGEST_PART))
+def test_the_short_way_lets_nothing_pass_that_the_long_one_refuses(name: str) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(trees, "_ORDINARY", re.compile("(?!)"))
+        assert trees.entries_from_bytes(listing(name))[0].name == name

@@ -1,0 +1,91 @@
+"""What happens between the look at a blob and its name."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cxr_core.errors import UsageError
+from cxr_core.store import Store, intake
+from cxr_core.store.blobs import Blobs
+from cxr_core.store.intake import Intake
+
+Act = Callable[[], object]
+
+
+@pytest.fixture
+def between(monkeypatch: pytest.MonkeyPatch) -> Callable[[Act], None]:
+    """``between(act)``: once, after blobs were looked at and before they are named or made young."""
+
+    def arrange(act: Act) -> None:
+        real = Intake._name
+
+        def name(self: Intake) -> None:
+            monkeypatch.setattr(Intake, "_name", real)
+            act()
+            real(self)
+
+        monkeypatch.setattr(Intake, "_name", name)
+
+    return arrange
+
+
+@pytest.mark.parametrize("size", [10, 3_000_000])
+def test_a_blob_collected_after_the_look_is_put_all_the_same(
+    store: Store, tmp_path: Path, between: Callable[[Act], None], size: int
+) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(size))
+    ref = store.put(source, "x")
+    between(lambda: store.gc(dry_run=False, grace_seconds=-1))
+    assert store.put(source, "x") == ref
+    assert store.read_bytes(ref) == source.read_bytes()
+
+
+def test_a_source_that_changes_meanwhile_is_refused(
+    store: Store, tmp_path: Path, between: Callable[[Act], None]
+) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"before")
+    ref = store.put(source, "x")
+    between(lambda: (source.write_bytes(b"after"), store.path(ref).unlink()))
+    with pytest.raises(UsageError, match="changed while it was put"):
+        store.put(source, "x")
+    assert list((store.root / "tmp").iterdir()) == []
+
+
+def test_another_users_blob_gives_way_to_ours(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """gc of this user must see it as young, and only its owner may make it so."""
+    ref = store.put_bytes(b"shared", "x")
+    path = store.path(ref)
+    os.utime(path, (1, 1))
+    before = path.stat().st_ino
+    monkeypatch.setattr(Blobs, "touch", lambda self, digest: False)
+    store.put_bytes(b"shared", "x")
+    assert path.stat().st_ino != before and path.stat().st_mtime > 1
+
+
+@pytest.mark.parametrize(("name", "limit"), [("_FILES", 2), ("_BYTES", 1000)])
+def test_a_put_that_stops_half_way_has_given_its_names_so_far(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, limit: int
+) -> None:
+    monkeypatch.setattr(intake, name, limit)
+    whole = store.put(folder, "tree")
+    assert store.gc(dry_run=False, grace_seconds=-1).removed_blobs
+    (folder / "zz").symlink_to("nowhere")
+    with pytest.raises(UsageError):
+        intake.put_blobs(Blobs(store._layout), [*sorted(folder.rglob("*.bin")), folder / "zz"])
+    (folder / "zz").unlink()
+    report = store.verify()
+    assert (report.exit_code, report.blobs) == (0, 2)  # alpha, twice, and beta
+    assert list((store.root / "tmp").iterdir()) == []
+    assert store.put(folder, "tree") == whole
+    store.verify_ref(whole)
+
+
+def test_what_is_there_is_not_written_again(store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ref = store.put(folder, "tree")
+    monkeypatch.setattr(os, "write", lambda *_: pytest.fail("wrote what is there"))
+    monkeypatch.setattr(os, "replace", lambda *_: pytest.fail("renamed what is there"))
+    assert store.put(folder, "tree") == ref
