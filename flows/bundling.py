@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ def export(name: str, file: Path | None, key: Path | None, run_id: str, as_json:
         UsageError: no such thing, or the file cannot be written.
         StoreError: what it should hold is damaged or lost.
     """
-    with current_store().lease(f"export {name}"):
+    # A run's account is put to be packed, and nothing names it; all else is only read, also from a read-only store.
+    with current_store().lease(f"export {name}") if _is_run(name) else nullcontext():
         bundle, made = _wanted(name, run_id)
         target = file or Path(f"{bundle.name}.cxr.tar")
         packed = pack(current_store(), bundle, made, target, key)
@@ -86,8 +88,12 @@ def _kept(file: Path, proof: Proof, pin: str | None) -> str:
     return place
 
 
+def _is_run(name: str) -> bool:
+    return name == "latest" or any(run.run_id == name for run in current_store().runs())
+
+
 def _wanted(name: str, run_id: str) -> tuple[Bundle, Provenance]:
-    if name == "latest" or any(run.run_id == name for run in current_store().runs()):
+    if _is_run(name):
         return _of_run(current_store().read_run(name))
     found = resolve(name, run_id)
     if found.pin and len(found.refs) == 1 and (release := _release(found.refs[0])):

@@ -45,10 +45,12 @@ class _Lease:
     _noted: set[bytes] = field(default_factory=set)
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
-    def note(self, line: bytes) -> None:
+    def note(self, form: str, digest: str) -> None:
         """Not synced: what survives the holder counts for nothing, and its writes reach all readers at once."""
+        line = f"{form} {digest}\n".encode()
         with self._guard:
-            if line not in self._noted:
+            # A tree each time anew: gc may have read the line when the listing was not there yet.
+            if form == "tree" or line not in self._noted:
                 write_all(self.descriptor, line)
                 self._noted.add(line)
 
@@ -62,22 +64,33 @@ def lease(layout: Layout, holder: str) -> Iterator[None]:
     """
     path = layout.leases / f"{_kernel()}-{os.getpid()}-{secrets.token_hex(8)}"
     with translated(layout.root, "taking a lease"):
-        descriptor = take(path)
-        assert descriptor is not None
-        since = os.fstat(descriptor).st_mtime  # the file system's clock, by which tmp/ is swept
-        header = {"holder": holder, "pid": os.getpid(), "host": socket.gethostname(), "since": since}
-        write_all(descriptor, json.dumps(header).encode() + b"\n")
-    mine, ended = _Lease(path, descriptor), threading.Event()
-    renewer = threading.Thread(target=_renew, args=(descriptor, ended), name=f"lease {holder}", daemon=True)
+        mine = _taken(path, holder)
+    pid, ended = os.getpid(), threading.Event()
+    renewer = threading.Thread(target=_renew, args=(mine.descriptor, ended), name=f"lease {holder}", daemon=True)
     renewer.start()
     _mine.setdefault(layout.root, []).append(mine)
     try:
         yield
     finally:
-        _mine.get(layout.root, [mine]).remove(mine)
-        ended.set()
-        renewer.join()
-        _end(layout, mine)
+        if os.getpid() == pid:  # a forked child that leaves the block leaves its parent's lease alone
+            _mine[layout.root].remove(mine)
+            ended.set()
+            renewer.join()
+            _end(layout, mine)
+
+
+def _taken(path: Path, holder: str) -> _Lease:
+    descriptor = take(path)
+    assert descriptor is not None
+    try:
+        since = os.fstat(descriptor).st_mtime  # the file system's clock, by which tmp/ is swept
+        header = {"holder": holder, "pid": os.getpid(), "host": socket.gethostname(), "since": since}
+        write_all(descriptor, json.dumps(header).encode() + b"\n")
+    except BaseException:
+        remove(path)
+        give(descriptor)
+        raise
+    return _Lease(path, descriptor)
 
 
 def note(layout: Layout, form: Literal["blob", "tree"], digest: str) -> None:
@@ -91,7 +104,7 @@ def note(layout: Layout, form: Literal["blob", "tree"], digest: str) -> None:
     """
     with translated(layout.root, "noting in a lease what must stay"):
         for mine in tuple(_mine.get(layout.root, ())):
-            mine.note(f"{form} {digest}\n".encode())
+            mine.note(form, digest)
 
 
 def guard(layout: Layout) -> AbstractContextManager[None]:

@@ -128,3 +128,21 @@ def test_import_holds_a_lease_until_its_pin(
     assert sorted(ref.name for ref in current_store().pins()["kept"]) == ["x", "y"]
     for ref in current_store().pins()["kept"]:
         current_store().verify_ref(ref)
+
+
+def test_export_holds_a_lease_on_the_account_that_it_packs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    store, real = current_store(), bundling.pack
+    data = {"fingerprint": {}}
+    store.write_run("r", {"started": "2026-11-24T00:00:00Z", "data": data, "settings": {}, "parameters": {}})
+
+    def collect_and_pack(*arguments: Any) -> Any:
+        assert gc_later(store).removed_blobs == ()
+        return real(*arguments)
+
+    monkeypatch.setattr(bundling, "pack", collect_and_pack)
+    bundling.export("r", tmp_path / "r.tar", None, "latest", True)
+    monkeypatch.setattr(bundling, "pack", real)
+    monkeypatch.setattr(store, "lease", None)  # an artifact is only read
+    store.pin("keep/x", [store.put_bytes(b"x", "x")])
+    bundling.export("keep/x", tmp_path / "x.tar", None, "latest", True)
+    assert (tmp_path / "r.tar").exists() and (tmp_path / "x.tar").exists()

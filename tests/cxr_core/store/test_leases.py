@@ -113,6 +113,22 @@ def test_a_lease_ends_with_its_holder(store: Store, holder: tuple["subprocess.Po
     assert list((store.root / "leases").iterdir()) == []
 
 
+def test_a_forked_child_leaves_its_parents_lease_alone(store: Store) -> None:
+    script = (
+        "import os, pathlib, sys\n"
+        "from cxr_core.store import Store\n"
+        "store = Store.open(pathlib.Path(sys.argv[1]))\n"
+        "with store.lease('parent'):\n"
+        "    if (child := os.fork()) == 0:\n"
+        "        sys.exit(0)\n"
+        "    assert os.waitpid(child, 0)[1] == 0\n"
+        "    assert len(list((store.root / 'leases').iterdir())) == 1\n"
+        "assert not list((store.root / 'leases').iterdir())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, store.root], capture_output=True, text=True, cwd=PROJECT)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_frozen_holder_that_renews_nothing_lives(store: Store, holder: tuple["subprocess.Popen[str]", Ref]) -> None:
     process, ref = holder
     process.send_signal(signal.SIGSTOP)
@@ -267,6 +283,9 @@ def test_a_full_disk_promises_nothing(small_disk: Callable[[str], Path], persist
         with pytest.raises(StoreFull, match="store gc"):
             for number in range(100):  # the lease's last page has some room left
                 store.put_bytes(f"{number}".encode(), "x")
+        with pytest.raises(StoreFull, match="taking a lease"), store.lease("another"):
+            pass
+        assert len(list((store.root / "leases").iterdir())) == 1
         filler.unlink()
         assert store.read_action(key) == content
         gc_later(store)
