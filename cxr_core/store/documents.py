@@ -33,14 +33,13 @@ def write_document(layout: Layout, path: Path, content: Mapping[str, Any], doing
         write_atomic(path, data, layout.tmp)
 
 
-def read_document(path: Path) -> dict[str, Any]:
-    """The content of a document.
+def document_from_bytes(data: bytes) -> dict[str, Any]:
+    """The content of a document's bytes.
 
     Raises:
-        OSError: it cannot be read.
         ValueError: torn, damaged or foreign.
     """
-    content = from_json(unsealed(path.read_bytes()))
+    content = from_json(unsealed(data))
     if not isinstance(content, dict):
         raise ValueError(f"expected a mapping, found {type(content).__name__}")
     return content

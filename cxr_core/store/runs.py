@@ -12,7 +12,7 @@ from typing import Any
 from cxr_core.errors import DamagedArtifact, UsageError
 from cxr_core.store.artifacts import Artifacts
 from cxr_core.store.disk import entries, fsync_folder, make_folder, translated
-from cxr_core.store.documents import read_document, refs_in, write_document
+from cxr_core.store.documents import document_from_bytes, refs_in, write_document
 from cxr_core.store.layout import Layout
 from cxr_core.store.locks import held
 
@@ -119,8 +119,16 @@ def read_run(path: Path) -> Run:
         OSError: it cannot be read.
         ValueError: torn, damaged, foreign, or of another run.
     """
-    content = read_document(path)
-    run_id = path.parent.name
+    return run_from_bytes(path.read_bytes(), path.parent.name)
+
+
+def run_from_bytes(data: bytes, run_id: str) -> Run:
+    """The run of that id in the bytes of a ``run.json``.
+
+    Raises:
+        ValueError: torn, damaged, foreign, or of another run.
+    """
+    content = document_from_bytes(data)
     if content.get("run_id") != run_id:
         raise ValueError(f"expected the account of run {run_id}, found that of {content.get('run_id')!r}")
     try:

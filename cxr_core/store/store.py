@@ -147,6 +147,28 @@ class Store:
         """
         return self._artifacts.put_entries(entries, name, facts)
 
+    def absent(self, sizes: Mapping[str, int]) -> set[str]:
+        """Which of these blobs are not there with their size in bytes; the others are now young for gc."""
+        with held(self._layout.store_lock, self.root, shared=True):
+            found = {digest for digest, size in sizes.items() if self._blobs.fault(digest, size) is not None}
+            for digest in sizes.keys() - found:
+                self._blobs.touch(digest)
+        return found
+
+    def adopt(self, digest: str, size: int, chunks: Iterable[bytes], unsynced: set[Path]) -> None:
+        """Takes in bytes from elsewhere as the blob that they claim to be: hashed as they come, whole or not at all.
+
+        Durable once ``settle`` has been given ``unsynced``, to which the blob's folder is added.
+
+        Raises:
+            DamagedArtifact: they are not that blob; nothing of them stays.
+        """
+        self._blobs.adopt(digest, size, chunks, unsynced)
+
+    def settle(self, unsynced: set[Path]) -> None:
+        """Makes durable what ``adopt`` took in. Before it returns, nothing may name it."""
+        self._blobs.sync(unsynced)
+
     def checkout(self, ref: Ref, folder: Path) -> Path:
         """Verifies, then lays symlinks named by the ref into ``folder``; the path of the blob's link or tree's folder.
 
