@@ -117,8 +117,7 @@ class Mirror:
             FileNotFoundError: it is not there.
             MirrorError: it cannot be reached, or the file holds more than ``most`` bytes.
         """
-        with self._reached(f"reading {path}"):
-            data: bytes = self.files.cat_file(f"{self.root}/{path}", start=0, end=most + 1)
+        data = self._cat(path, 0, most + 1)
         if len(data) > most:
             raise MirrorError(f"{path} of mirror {self.url} holds more than {most:,} bytes: that is none of ours")
         return data
@@ -133,8 +132,7 @@ class Mirror:
         for start in range(0, size, PART):
             end = size + 1 if start + PART >= size else start + PART
             try:
-                with self._reached(f"reading {path}"):
-                    data: bytes = self.files.cat_file(f"{self.root}/{path}", start=start, end=end)
+                data = self._cat(path, start, end)
             except FileNotFoundError:
                 raise MissingArtifact("it is not in the mirror") from None
             yield data
@@ -152,6 +150,16 @@ class Mirror:
                 self.files.pipe_file(f"{self.root}/{path}", b"".join(chunks))
             else:
                 self._write_parts(path, chunks, size)
+
+    def _cat(self, path: str, start: int, end: int) -> bytes:
+        with self._reached(f"reading {path}"):
+            try:
+                data: bytes = self.files.cat_file(f"{self.root}/{path}", start=start, end=end)
+            except OSError as error:
+                if _is_beyond(error):  # a bucket has no bytes from there on; a folder just gives none
+                    return b""
+                raise
+        return data
 
     def _write_parts(self, path: str, chunks: Iterable[bytes], size: int) -> None:
         part = max(PART, -(-size // _MOST_PARTS))
@@ -231,6 +239,11 @@ def _checked(url: str) -> tuple[str, str]:
     if parts.scheme == "s3" and parts.netloc:
         return "s3", path
     raise UsageError(f"mirror {url!r}: expected file:///folder or s3://bucket/prefix")
+
+
+def _is_beyond(error: OSError) -> bool:
+    response = getattr(error.__cause__, "response", {})
+    return bool(response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 416)
 
 
 def _is_plain(info: dict[str, Any]) -> bool:

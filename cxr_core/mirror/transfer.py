@@ -72,7 +72,13 @@ def each(items: Sequence[T], work: Callable[[T], None], jobs: int, stop: threadi
     errors: list[BaseException] = []
     waiting, guard = iter(items), threading.Lock()
 
-    def worker() -> None:
+    def worker(ended: threading.Event) -> None:
+        try:
+            work_on()
+        finally:
+            ended.set()
+
+    def work_on() -> None:
         while not stop.is_set():
             with guard:
                 found = list(zip(range(1), waiting, strict=False))
@@ -89,17 +95,19 @@ def each(items: Sequence[T], work: Callable[[T], None], jobs: int, stop: threadi
                 errors.append(error)
                 stop.set()
 
-    # Daemons: a server that has gone silent must not keep the process from ending.
-    threads = [threading.Thread(target=worker, daemon=True) for _ in range(min(jobs, len(items)))]
-    for thread in threads:
-        thread.start()
+    # Daemons: a server that has gone silent must not keep the process from ending. Events and not joins: in Python 3.11
+    # a join that Ctrl-C broke off takes its thread for ended.
+    endings: list[threading.Event] = []
     try:
-        for thread in threads:
-            thread.join()
+        for _ in range(min(jobs, len(items))):
+            endings.append(threading.Event())
+            threading.Thread(target=worker, args=(endings[-1],), daemon=True).start()
+        for ended in endings:
+            ended.wait()
     except BaseException:  # Ctrl-C
         stop.set()
-        for thread in threads:
-            thread.join(_LAST_WORDS)
+        for ended in endings:
+            ended.wait(_LAST_WORDS)
         raise
     if errors:
         raise errors[0]

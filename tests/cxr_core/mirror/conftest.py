@@ -97,12 +97,22 @@ def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return name
 
 
-@pytest.fixture(params=["file", "s3"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where a mirror may be made."""
+def _place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "s3":
         return f"s3://{request.getfixturevalue('bucket')}/mirrors/first"
     return f"file://{tmp_path}/mirror"
+
+
+@pytest.fixture(params=["file", "s3"])
+def either(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a mirror may be made: in a folder, and in a bucket."""
+    return _place(request, tmp_path)
+
+
+@pytest.fixture(params=["file", pytest.param("s3", marks=pytest.mark.slow)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The same, the bucket in the slow tests only."""
+    return _place(request, tmp_path)
 
 
 def objects(url: str) -> dict[str, bytes]:
@@ -110,11 +120,11 @@ def objects(url: str) -> dict[str, bytes]:
     if url.startswith("file://"):
         root = Path(url.removeprefix("file://"))
         return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    bucket, _, prefix = f"{url.removeprefix('s3://')}/".partition("/")
     client = _client()
     found = [item["Key"] for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
              for item in page.get("Contents", [])]  # fmt: skip
-    return {key.removeprefix(prefix + "/"): client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in found}
+    return {key.removeprefix(prefix): client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in found}
 
 
 def change(url: str, path: str, data: bytes | None) -> None:
@@ -128,9 +138,9 @@ def change(url: str, path: str, data: bytes | None) -> None:
         return
     bucket, _, prefix = url.removeprefix("s3://").partition("/")
     if data is None:
-        _client().delete_object(Bucket=bucket, Key=f"{prefix}/{path}")
+        _client().delete_object(Bucket=bucket, Key=f"{prefix}/{path}".lstrip("/"))
     else:
-        _client().put_object(Bucket=bucket, Key=f"{prefix}/{path}", Body=data)
+        _client().put_object(Bucket=bucket, Key=f"{prefix}/{path}".lstrip("/"), Body=data)
 
 
 def _client() -> Any:
