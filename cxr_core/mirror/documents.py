@@ -8,9 +8,13 @@ from typing import Any, Literal, NamedTuple
 
 from cxr_core.errors import DamagedArtifact, UsageError
 from cxr_core.refs import Ref
+from cxr_core.store.actions import record_from_content
+from cxr_core.store.documents import refs_in
 from cxr_core.store.layout import Layout
-from cxr_core.store.naming import namers, refs_of
+from cxr_core.store.naming import namers
+from cxr_core.store.pins import refs_of_pin
 from cxr_core.store.runs import run_from_bytes
+from cxr_core.store.seals import unsealed
 from cxr_core.store.trees import Entry
 
 ROOMS = ("actions", "runs", "pins")
@@ -128,7 +132,11 @@ def refs_in_document(document: Document, data: bytes) -> tuple[Ref, ...]:
     Raises:
         ValueError: torn, damaged, foreign, or of another name.
     """
-    return refs_of(document.room, document.name, data)
+    if document.room == "runs":
+        return tuple(refs_in(run_from_bytes(data, document.name).content))
+    if document.room == "pins":
+        return refs_of_pin(data, document.name)
+    return tuple(record_from_content(unsealed(data), document.name).outputs.values())
 
 
 def verdict(document: Document, there: bytes, coming: bytes) -> Verdict:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cxr_core.errors import DamagedArtifact, UsageError
+from cxr_core.errors import UsageError
 from cxr_core.store.disk import CHUNK, fsync_folder, make_folder, remove, temporary, translated, write_all
 from cxr_core.store.layout import Layout
 from cxr_core.store.locks import held
@@ -45,23 +45,6 @@ class Blobs:
     def put_bytes(self, data: bytes, unsynced: set[Path]) -> tuple[str, int]:
         """As ``put_file``, for bytes."""
         return self._put([memoryview(data)], len(data), unsynced)
-
-    def adopt(self, digest: str, size: int, chunks: Iterable[bytes], unsynced: set[Path]) -> None:
-        """Takes bytes from elsewhere as the blob that they claim to be; nothing of them stays if they are not.
-
-        Raises:
-            DamagedArtifact: other bytes, or another number of them; reading ends at the first one too many.
-            StoreFull, StoreError: as ``put_file``.
-        """
-        root = self.layout.root
-        with translated(root, "taking in an artifact", size), temporary(self.layout.tmp) as (descriptor, path):
-            found, count = _copy(_at_most(size, chunks), descriptor)
-            if (found, count) != (digest, size):
-                more = "more than " if count > size else ""
-                raise DamagedArtifact(f"expected {size:,} bytes that are {digest}, found {more}{count:,} of {found}")
-            with held(self.layout.store_lock, root, shared=True):
-                self._place(descriptor, path, digest, size)
-            unsynced.add(self.layout.blob(digest).parent)
 
     def sync(self, folders: set[Path]) -> None:
         """Makes the names of what was put durable. Before it returns, nothing put may be promised to anyone."""
@@ -144,15 +127,6 @@ def _chunks(descriptor: int) -> Iterator[memoryview]:
     buffer = memoryview(bytearray(CHUNK))
     while count := os.readv(descriptor, [buffer]):
         yield buffer[:count]
-
-
-def _at_most(size: int, chunks: Iterable[bytes]) -> Iterator[memoryview]:
-    """The chunks, up to the one with which there are too many bytes."""
-    for chunk in chunks:
-        yield memoryview(chunk)
-        size -= len(chunk)
-        if size < 0:
-            return
 
 
 def _copy(chunks: Iterable[memoryview], descriptor: int) -> tuple[str, int]:

@@ -33,8 +33,18 @@ def write_document(layout: Layout, path: Path, content: Mapping[str, Any], doing
         write_atomic(path, data, layout.tmp)
 
 
+def read_document(path: Path) -> dict[str, Any]:
+    """The content of a document.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: torn, damaged or foreign.
+    """
+    return document_from_bytes(path.read_bytes())
+
+
 def document_from_bytes(data: bytes) -> dict[str, Any]:
-    """The content of a document's bytes.
+    """The content in the bytes of a document.
 
     Raises:
         ValueError: torn, damaged or foreign.

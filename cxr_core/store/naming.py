@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxr_core.refs import Ref
-from cxr_core.store.actions import record_from_content
+from cxr_core.store.actions import record_from_file
 from cxr_core.store.artifacts import Artifacts
 from cxr_core.store.disk import entries
 from cxr_core.store.documents import digests_in, refs_in
 from cxr_core.store.layout import Layout
-from cxr_core.store.pins import pin_files, refs_of_pin
-from cxr_core.store.runs import run_from_bytes
-from cxr_core.store.seals import unsealed
+from cxr_core.store.pins import pin_files, read_pin
+from cxr_core.store.runs import read_run
 
 
 @dataclass(frozen=True)
@@ -51,21 +50,11 @@ def _namer(room: str, name: str, path: Path, layout: Layout) -> Iterator[Namer]:
 
 
 def _refs(room: str, path: Path, layout: Layout) -> tuple[Ref, ...]:
-    name = {"runs": path.parent.name, "pins": path.relative_to(layout.root / room).with_suffix("").as_posix()}
-    return refs_of(room, name.get(room, path.name), path.read_bytes())
-
-
-def refs_of(room: str, name: str, data: bytes) -> tuple[Ref, ...]:
-    """The refs in the bytes of a run's account, a pin or a record of that id, name or key.
-
-    Raises:
-        ValueError: torn, damaged, foreign, or of another name.
-    """
     if room == "runs":
-        return tuple(refs_in(run_from_bytes(data, name).content))
+        return tuple(refs_in(read_run(path).content))
     if room == "pins":
-        return refs_of_pin(data, name)
-    return tuple(record_from_content(unsealed(data), name).outputs.values())
+        return read_pin(path, layout)[1]
+    return tuple(record_from_file(path).outputs.values())
 
 
 class Needs:

@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from cxr_core.errors import DamagedArtifact, MissingArtifact, StoreError, UsageError
 from cxr_core.progress import Progress, silent
 from cxr_core.refs import Record, Ref
+from cxr_core.store import adopting
 from cxr_core.store import gc as collecting
 from cxr_core.store import verify as verifying
 from cxr_core.store.actions import Actions, StoredRecord
@@ -163,11 +164,11 @@ class Store:
         Raises:
             DamagedArtifact: they are not that blob; nothing of them stays.
         """
-        self._blobs.adopt(digest, size, chunks, unsynced)
+        adopting.adopt(self._blobs, digest, size, chunks, unsynced)
 
     def settle(self, unsynced: set[Path]) -> None:
         """Makes durable what ``adopt`` took in. Before it returns, nothing may name it."""
-        self._blobs.sync(unsynced)
+        adopting.settle(self._blobs, unsynced)
 
     def checkout(self, ref: Ref, folder: Path) -> Path:
         """Verifies, then lays symlinks named by the ref into ``folder``; the path of the blob's link or tree's folder.
