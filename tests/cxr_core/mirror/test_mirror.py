@@ -145,8 +145,20 @@ def test_a_damaged_listing_keeps_its_files_out_of_the_account(
     assert other.record(filled["train"].key) and not other.has(filled["data"])
 
 
+def test_a_file_lost_in_a_tree_keeps_its_listing_out(
+    store: Store, other: Store, filled: dict[str, Any], url: str
+) -> None:
+    push(store, Mirror.at(url))
+    lost = next(entry for entry in store.entries(filled["data"]) if entry.name == "a.bin")
+    change(url, blob(lost.digest), b"wrong")
+    report = pull(other, Mirror.at(url))
+    assert f"record {filled['ingest'].key}" in {left.what for left in report.left}
+    blobs = {path.parent.name + path.name for path in (other.root / "blobs").rglob("*") if path.is_file()}
+    assert not blobs & {lost.digest[7:], filled["data"].digest[7:]} and len(blobs) == 3
+
+
 @pytest.mark.parametrize("room", ["actions", "runs", "pins"])
-@pytest.mark.parametrize("how", ["flipped", "cut", "of another", "foreign"])
+@pytest.mark.parametrize("how", ["flipped", "forged", "cut", "of another", "foreign"])
 def test_a_damaged_document_is_never_taken(
     store: Store, other: Store, filled: dict[str, Any], tmp_path: Path, room: str, how: str
 ) -> None:
@@ -157,6 +169,7 @@ def test_a_damaged_document_is_never_taken(
     good, others = there[path[room]], [there[name] for key, name in path.items() if key != room]
     bad = {
         "flipped": bytes([good[0], good[1] ^ 1]) + good[2:],
+        "forged": good.replace(b"1.0", b"3.0").replace(b'"data"', b'"dato"'),
         "cut": good[: len(good) // 2],
         "of another": others[0],
         "foreign": b'{"a": 1}',
