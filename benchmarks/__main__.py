@@ -12,13 +12,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import cached_run, evaluation, nights, retry, store, training
+from benchmarks import cached_run, evaluation, mirror, nights, retry, store, training
 from benchmarks.pairs import Growth, Paired
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 ALL: dict[str, Callable[[int], Sequence[Paired | Growth]]] = {
     "cached_run": cached_run.measure,
     "evaluation": evaluation.measure,
+    "mirror": mirror.measure,
     "nights": nights.measure,
     "retry": retry.measure,
     "store": store.measure,

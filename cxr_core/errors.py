@@ -10,7 +10,8 @@
     └── StoreError          exit 3    the operator: the artifact store cannot be used or is damaged
         ├── MissingArtifact           an artifact that a record names is not there
         ├── DamagedArtifact           bytes that do not have the digest they are stored under
-        └── StoreFull                 no room, with what was needed and what there is
+        ├── StoreFull                 no room, with what was needed and what there is
+        └── MirrorError               a mirror cannot be reached, or is none that can be used
 
 A message says what was expected, what was found, where, and how to mend it.
 """
@@ -66,3 +67,7 @@ class DamagedArtifact(StoreError):
 
 class StoreFull(StoreError):
     """The store's file system has no room."""
+
+
+class MirrorError(StoreError):
+    """A mirror of the store cannot be reached, read or written, or is none that can be used."""

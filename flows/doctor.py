@@ -31,8 +31,9 @@ _PACKAGES = (
 
 
 def examine() -> dict[str, Any]:
-    """Machine, packages, GPUs, support of every precision on every backend, store and data."""
+    """Machine, packages, GPUs, support of every precision on every backend, store, mirror and data."""
     from cxr_core.data.source import find_data
+    from flows.mirroring import examine as mirror_state
 
     root = store_root()
     free = shutil.disk_usage(next(p for p in (root, *root.parents) if p.exists())).free
@@ -49,6 +50,7 @@ def examine() -> dict[str, Any]:
         "packages": {name: _version(name) for name in _PACKAGES},
         "backends": [_backend(name) for name in registry.known_backends()],
         "store": {"path": str(root), "exists": root.exists(), "free_bytes": free},
+        "mirror": mirror_state(),
         "prefect_home": str(prefect_home()),
         "data": where,
     }
@@ -80,6 +82,9 @@ def print_examination(found: dict[str, Any]) -> None:
         markup=False,
         highlight=False,
     )
+    mirror = found["mirror"]
+    state = f"{mirror['url']} ({mirror['problem'] or 'can be read'})" if mirror["url"] else "none (set CXR_MIRROR)"
+    output.print(f"mirror that workers read through: {state}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _backend(name: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from cxr_core.lineage import Account, accounts, document, lineage
 from cxr_core.lineage.accounts import LINEAGE_FILE
 from cxr_core.lineage.graph import STAGES
 from cxr_core.refs import Record, Ref
+from cxr_core.store import Store
 from flows.runs import records_of
 from flows.storing import named
 from tasks.place import current_store
@@ -22,32 +23,33 @@ class Named:
     pin: str | None = None
 
 
-def resolve(name: str, run_id: str = "latest") -> Named:
-    """What a REF names; stages and branches are those of a run.
+def resolve(name: str, run_id: str = "latest", store: Store | None = None) -> Named:
+    """What a REF names in a store, else in the current one; stages and branches are those of a run.
 
     Raises:
         UsageError: nothing, or several things, have that name; the message says what is there.
     """
-    pins = current_store().pins()
+    store = store or current_store()
+    pins = store.pins()
     if name in pins:
         return Named(pins[name], pin=name)
     stage, branch = _place(name)
     if stage:
-        record = of_run(stage, branch, run_id)
+        record = of_run(stage, branch, run_id, store)
         return Named(tuple(record.outputs.values()), record)
     if name.startswith("releases/"):
         raise UsageError(f"no release {name}; pins here: {', '.join(pins) or 'none'}")
-    found = named(name)
+    found = named(name, store)
     return Named((found,)) if isinstance(found, Ref) else Named(tuple(found.outputs.values()), found)
 
 
-def of_run(stage: str, branch: str, run_id: str) -> Record:
+def of_run(stage: str, branch: str, run_id: str, store: Store | None = None) -> Record:
     """The record of a stage of a run, and of a branch where one is given: of several, the last.
 
     Raises:
         UsageError: the run has none.
     """
-    here = [Account(record, "run", "", "") for record in records_of(run_id) if record.stage == stage]
+    here = [Account(record, "run", "", "") for record in records_of(run_id, store) if record.stage == stage]
     fitting = [account.record for account in here if branch in ("", account.branch, account.branch.partition("@")[0])]
     if not fitting:
         known = ", ".join(account.branch for account in here if account.branch) or "none"

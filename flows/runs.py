@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cxr_core.errors import CxrError, UsageError
 from cxr_core.refs import Record
 from cxr_core.report.cells import first_line
+from cxr_core.store import Store
 from flows.inputs import Inputs
 from tasks.place import current_store
 
@@ -149,9 +150,9 @@ def read_summary(run_id: str = "latest") -> dict[str, Any]:
     return {name: value for name, value in account.items() if name != "records"}
 
 
-def records_of(run_id: str = "latest") -> list[Record]:
+def records_of(run_id: str = "latest", store: Store | None = None) -> list[Record]:
     """Every record of a run, from its own account: also those that a later refresh has replaced."""
-    account = current_store().read_run(run_id)
+    account = (store or current_store()).read_run(run_id)
     return [Record.model_validate(content) for content in account.get("records", {}).values()]
 
 

@@ -1,4 +1,4 @@
-"""Commands about where artifacts come from, where they go and what they take: lineage, promote, bundles, pins, du."""
+"""Commands about where artifacts come from, where they go, what they take: lineage, bundles, pins, mirrors, du."""
 
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +28,8 @@ def add_to(app: typer.Typer, store_app: typer.Typer) -> None:
     store_app.command("unpin")(store_unpin)
     store_app.command("export")(store_export)
     store_app.command("import")(store_import)
+    store_app.command("push")(store_push)
+    store_app.command("pull")(store_pull)
 
 
 def promote(
@@ -151,3 +153,47 @@ def store_import(
     from flows import bundling
 
     bundling.take_in(file, key, pin, json_)
+
+
+UrlArgument = Annotated[str, typer.Argument(metavar="URL", help="file:///folder or s3://bucket/prefix.")]
+NamesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[REF]...", help=f"Only what these need. {_REF} Or a run's id, or latest."),
+]
+JobsOption = Annotated[int, typer.Option(min=1, max=64, help="How many files at a time.")]
+
+
+def store_push(
+    url: UrlArgument,
+    names: NamesArgument = None,
+    run_id: RunOption = "latest",
+    force: Annotated[
+        bool, typer.Option("--force", help="Send also what is there, and replace records, runs and pins that differ.")
+    ] = False,
+    jobs: JobsOption = 8,
+    store: StoreOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Send a mirror what it lacks of all that runs, pins and records name. Exit 1 if something was left out."""
+    use_store(store)
+    from flows import mirroring
+
+    raise typer.Exit(mirroring.push(url, names or [], run_id, force, jobs, json_))
+
+
+def store_pull(
+    url: UrlArgument,
+    names: NamesArgument = None,
+    run_id: RunOption = "latest",
+    force: Annotated[
+        bool, typer.Option("--force", help="Take the mirror's records, runs and pins where this store's differ.")
+    ] = False,
+    jobs: JobsOption = 8,
+    store: StoreOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Take from a mirror what this store lacks, proven byte by byte. Exit 1 if something was left out."""
+    use_store(store)
+    from flows import mirroring
+
+    raise typer.Exit(mirroring.pull(url, names or [], run_id, force, jobs, json_))

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from cxr_core.errors import UsageError
 from cxr_core.refs import Record, Ref
-from cxr_core.store import Kept
+from cxr_core.store import Kept, Store
 from flows.answering import answer
 from flows.runs import expired, records_of
 from flows.showing import output, progress_bars
@@ -152,16 +152,17 @@ def path(digest: str, as_json: bool) -> None:
     answer({"path": str(file), "digest": found.digest}) if as_json else output.print(str(file), soft_wrap=True)
 
 
-def named(name: str) -> Record | Ref:
+def named(name: str, store: Store | None = None) -> Record | Ref:
     """A record by the start of its key, else an artifact by the start of its digest.
 
     Raises:
         UsageError: nothing or several things have that name.
     """
+    store = store or current_store()
     wanted = name.removeprefix("sha256:")
-    records = list(current_store().records())
+    records = list(store.records())
     if not any(_answers_to(record, wanted) for record in records):  # replaced since, but a run still names it
-        records = [record for run in current_store().runs() for record in records_of(run.run_id)]
+        records = [record for run in store.runs() for record in records_of(run.run_id, store)]
     by_key = {record.key: record for record in records if record.key.startswith(wanted)}
     by_digest = {
         ref.digest: ref
@@ -172,7 +173,7 @@ def named(name: str) -> Record | Ref:
     found: list[Record | Ref] = [*by_key.values(), *by_digest.values()]
     if len(wanted) < 4 or len(found) != 1:
         raise UsageError(
-            f"{name!r} names {len(found)} records and artifacts in {current_store().root}; "
+            f"{name!r} names {len(found)} records and artifacts in {store.root}; "
             "give at least 4 and enough digits of a key or digest (cxr store ls shows them)"
         )
     return found[0]

@@ -20,6 +20,7 @@ from cxr_core.child import stopping
 from cxr_core.errors import BranchError, MissingArtifact
 from cxr_core.store import FlockTable
 from tasks.key import Parts, key_of
+from tasks.mirroring import came_from_mirror
 from tasks.place import current_store, lock_table
 
 _TURN = 0.5  # seconds
@@ -50,7 +51,17 @@ class RecordStorage(WritableFileSystem):
         name = Path(path).name
         if self.since and _is_key(name) and (written := current_store().written(name)) < self.since:
             raise MissingArtifact(f"the record of {name[:12]} is of {written:.0f}, and is to be computed anew")
-        return current_store().read_action(name) if _is_key(name) else _exception_file(name).read_bytes()
+        return self._record(name) if _is_key(name) else _exception_file(name).read_bytes()
+
+    def _record(self, key: str) -> bytes:
+        store = current_store()
+        try:
+            return store.read_action(key)
+        except MissingArtifact:
+            # How old a mirror's record is, nobody can tell: what is to be computed anew never comes from there.
+            if self.since or not came_from_mirror(store, key):
+                raise
+        return store.read_action(key)
 
     def write_path(self, path: str, content: bytes, _sync: bool = True) -> None:  # type: ignore[override]
         """Store the record of that key atomically."""

@@ -40,7 +40,16 @@ def read_document(path: Path) -> dict[str, Any]:
         OSError: it cannot be read.
         ValueError: torn, damaged or foreign.
     """
-    content = from_json(unsealed(path.read_bytes()))
+    return document_from_bytes(path.read_bytes())
+
+
+def document_from_bytes(data: bytes) -> dict[str, Any]:
+    """The content in the bytes of a document.
+
+    Raises:
+        ValueError: torn, damaged or foreign.
+    """
+    content = from_json(unsealed(data))
     if not isinstance(content, dict):
         raise ValueError(f"expected a mapping, found {type(content).__name__}")
     return content

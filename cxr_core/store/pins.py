@@ -4,12 +4,13 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cxr_core.errors import MissingArtifact, UsageError
 from cxr_core.refs import Ref
 from cxr_core.store.artifacts import Artifacts, missing
 from cxr_core.store.disk import fsync_folder, remove, translated
-from cxr_core.store.documents import read_document, refs_in, write_document
+from cxr_core.store.documents import document_from_bytes, read_document, refs_in, write_document
 from cxr_core.store.layout import Layout
 from cxr_core.store.locks import held
 
@@ -78,8 +79,20 @@ def read_pin(path: Path, layout: Layout) -> tuple[str, tuple[Ref, ...]]:
         OSError: it cannot be read.
         ValueError: torn, damaged, foreign, or of another name.
     """
-    content = read_document(path)
     name = path.relative_to(layout.pins).with_suffix("").as_posix()
+    return name, _refs(read_document(path), name)
+
+
+def refs_of_pin(data: bytes, name: str) -> tuple[Ref, ...]:
+    """What the pin of that name stands for, by its bytes.
+
+    Raises:
+        ValueError: torn, damaged, foreign, or of another name.
+    """
+    return _refs(document_from_bytes(data), name)
+
+
+def _refs(content: dict[str, Any], name: str) -> tuple[Ref, ...]:
     if content.get("pin") != name:
         raise ValueError(f"expected the pin {name}, found {content.get('pin')!r}")
-    return name, tuple(refs_in(content))
+    return tuple(refs_in(content))

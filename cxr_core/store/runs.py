@@ -12,7 +12,7 @@ from typing import Any
 from cxr_core.errors import DamagedArtifact, UsageError
 from cxr_core.store.artifacts import Artifacts
 from cxr_core.store.disk import entries, fsync_folder, make_folder, translated
-from cxr_core.store.documents import read_document, refs_in, write_document
+from cxr_core.store.documents import document_from_bytes, read_document, refs_in, write_document
 from cxr_core.store.layout import Layout
 from cxr_core.store.locks import held
 
@@ -118,8 +118,19 @@ def read_run(path: Path) -> Run:
         OSError: it cannot be read.
         ValueError: torn, damaged, foreign, or of another run.
     """
-    content = read_document(path)
-    run_id = path.parent.name
+    return _run(read_document(path), path.parent.name)
+
+
+def run_from_bytes(data: bytes, run_id: str) -> Run:
+    """The run of that id in the bytes of a ``run.json``.
+
+    Raises:
+        ValueError: torn, damaged, foreign, or of another run.
+    """
+    return _run(document_from_bytes(data), run_id)
+
+
+def _run(content: dict[str, Any], run_id: str) -> Run:
     if content.get("run_id") != run_id:
         raise ValueError(f"expected the account of run {run_id}, found that of {content.get('run_id')!r}")
     try:

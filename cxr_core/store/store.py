@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from cxr_core.errors import DamagedArtifact, MissingArtifact, StoreError, UsageError
 from cxr_core.progress import Progress, silent
 from cxr_core.refs import Record, Ref
+from cxr_core.store import adopting
 from cxr_core.store import gc as collecting
 from cxr_core.store import verify as verifying
 from cxr_core.store.actions import Actions, StoredRecord
@@ -155,6 +156,29 @@ class Store:
             MissingArtifact: one of the blobs is not there.
         """
         return self._artifacts.put_entries(entries, name, facts)
+
+    def absent(self, sizes: Mapping[str, int]) -> set[str]:
+        """Which of these blobs are not there with their size in bytes; gc leaves the others to a lease, and young."""
+        with held(self._layout.store_lock, self.root, shared=True):
+            found = {digest for digest, size in sizes.items() if self._blobs.fault(digest, size) is not None}
+            for digest in sizes.keys() - found:
+                note(self._layout, "blob", digest)
+                self._blobs.touch(digest)
+        return found
+
+    def adopt(self, digest: str, size: int, chunks: Iterable[bytes], unsynced: set[Path]) -> None:
+        """Takes in bytes from elsewhere as the blob that they claim to be: hashed as they come, whole or not at all.
+
+        Durable once ``settle`` has been given ``unsynced``, to which the blob's folder is added.
+
+        Raises:
+            DamagedArtifact: they are not that blob; nothing of them stays.
+        """
+        adopting.adopt(self._blobs, digest, size, chunks, unsynced)
+
+    def settle(self, unsynced: set[Path]) -> None:
+        """Makes durable what ``adopt`` took in. Before it returns, nothing may name it."""
+        adopting.settle(self._blobs, unsynced)
 
     def checkout(self, ref: Ref, folder: Path) -> Path:
         """Verifies, then lays symlinks named by the ref into ``folder``; the path of the blob's link or tree's folder.
