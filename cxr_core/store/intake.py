@@ -8,7 +8,8 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -18,8 +19,9 @@ from cxr_core.store.blobs import Blobs
 from cxr_core.store.disk import CHUNK, entries, fsync_folder, make_folder, new_file, remove, translated, write_all
 from cxr_core.store.leases import note
 from cxr_core.store.locks import held
+from cxr_core.store.parallel import on_all_cores, portions
 from cxr_core.store.seals import digest_of
-from cxr_core.store.syncing import Syncer, syncing
+from cxr_core.store.syncing import Syncer, start_writing, syncing
 from cxr_core.store.trees import kind_of
 
 Source = str | Path | bytes
@@ -27,6 +29,8 @@ Source = str | Path | bytes
 _DOING = "putting an artifact"
 # A portion of this many files or bytes gets its names at once: a put that is killed has lost no more than that.
 _FILES, _BYTES = 8192, 1 << 30
+_PORTION_FILES, _PORTION_BYTES = 32, 4 << 20  # what one thread reads in one go
+_WRITE_OUT = 16 << 20
 
 
 def put_blobs(blobs: Blobs, sources: Sequence[Source]) -> list[tuple[str, int]]:
@@ -44,6 +48,16 @@ def put_blobs(blobs: Blobs, sources: Sequence[Source]) -> list[tuple[str, int]]:
             return Intake(blobs, syncer).put(sources)
 
 
+@dataclass(frozen=True)
+class Taken:
+    """One source after it was read: its digest and size, and its temporary file unless it is there already."""
+
+    source: Source
+    digest: str
+    size: int
+    path: str | None
+
+
 @dataclass
 class Intake:
     """One put. What it holds between two namings: temporary files by digest, and what was found whole already."""
@@ -54,104 +68,129 @@ class Intake:
     _whole: dict[str, Source] = field(default_factory=dict)
     _temporary: set[str] = field(default_factory=set)
     _bytes: int = 0
-    _wanted: int = 0
 
     def put(self, sources: Sequence[Source]) -> list[tuple[str, int]]:
         """As ``put_blobs``."""
+        given = portions(sources, _size_of, _PORTION_BYTES, _PORTION_FILES)
         found = []
         try:
-            for source in sources:
-                found.append(self._taken(source))
-                if len(self._written) + len(self._whole) >= _FILES or self._bytes >= _BYTES:
-                    self._name()
+            with closing(on_all_cores(lambda portion: [self._taken(source) for source in portion], given)) as read:
+                for taken in chain.from_iterable(read):
+                    found.append((taken.digest, taken.size))
+                    self._keep(taken)
+                    if len(self._written) + len(self._whole) >= _FILES or self._bytes >= _BYTES:
+                        self._name()
             self._name()
-        except OSError:
-            self._clear()  # its room is given back before anyone tells how much there is
-            with translated(self.blobs.layout.root, _DOING, self._wanted):
-                raise
         finally:
-            self._clear()
+            while self._temporary:
+                with suppress(OSError):
+                    os.unlink(self._temporary.pop())  # noqa: PTH108 - thousands of them
         return found
 
-    def _clear(self) -> None:
-        while self._temporary:
-            with suppress(OSError):
-                os.unlink(self._temporary.pop())  # noqa: PTH108 - thousands of them
-
-    def _taken(self, source: Source, *, look: bool = True) -> tuple[str, int]:
+    def _taken(self, source: Source, *, look: bool = True) -> Taken:
+        """Reads one source. Many threads do; only ``_temporary`` changes here."""
         if isinstance(source, bytes):
             return self._small(source, source, look)
-        descriptor, self._wanted = _opened(source)
+        descriptor, size = _opened(source)
         try:
-            head = os.read(descriptor, min(self._wanted, CHUNK) + 1)
+            head = os.read(descriptor, min(size, CHUNK) + 1)
             if more := os.read(descriptor, 1):
-                return self._large(chain((head, more), _chunks(descriptor)), source, look)
+                return self._large(chain((head, more), _chunks(descriptor)), source, size, look)
             return self._small(head, source, look)
         finally:
             os.close(descriptor)
 
-    def _small(self, data: bytes, source: Source, look: bool) -> tuple[str, int]:
-        digest, self._wanted = digest_of(data), len(data)
-        if not (look and self._is_there(digest, len(data), source)):
-            descriptor, path = self._file()
+    def _small(self, data: bytes, source: Source, look: bool) -> Taken:
+        digest, size = digest_of(data), len(data)
+        if look and self._is_there(digest, size):
+            return Taken(source, digest, size, None)
+        with self._file(size) as (descriptor, path):
+            write_all(descriptor, data)
+            self._finish(descriptor)
+        return Taken(source, digest, size, path)
+
+    def _large(self, chunks: Iterable[bytes | memoryview], source: Source, expected: int, look: bool) -> Taken:
+        with self._file(expected) as (descriptor, path):
+            digest, size = self._copied(chunks, descriptor)
+            there = look and self._is_there(digest, size)
+            if not there:
+                self._finish(descriptor)
+        if there:
+            self._drop(path)
+        return Taken(source, digest, size, None if there else path)
+
+    def _is_there(self, digest: str, size: int) -> bool:
+        at_hand = digest in self._written or digest in self._whole
+        return at_hand or self.blobs.fault(digest, size, deep=True) is None
+
+    @contextmanager
+    def _file(self, size: int) -> Iterator[tuple[int, str]]:
+        root = self.blobs.layout.root
+        with translated(root, _DOING, size):
+            descriptor, path = new_file(self.blobs.layout.tmp)
+            self._temporary.add(path)
             try:
-                write_all(descriptor, data)
-                self._keep(digest, len(data), descriptor, path)
+                yield descriptor, path
+            except BaseException:  # its room is given back before anyone tells how much there is
+                self._drop(path)
+                raise
             finally:
                 os.close(descriptor)
-        return digest, len(data)
 
-    def _large(self, chunks: Iterable[bytes | memoryview], source: Source, look: bool) -> tuple[str, int]:
-        descriptor, path = self._file()
-        try:
-            digest, size = _copy(chunks, descriptor)
-            if look and self._is_there(digest, size, source):
-                os.unlink(path)  # noqa: PTH108
-                self._temporary.discard(path)
-            else:
-                self._keep(digest, size, descriptor, path)
-        finally:
-            os.close(descriptor)
-        return digest, size
-
-    def _is_there(self, digest: str, size: int, source: Source) -> bool:
-        if digest in self._written or digest in self._whole:
-            return True
-        if self.blobs.fault(digest, size, deep=True) is not None:
-            return False
-        self._whole[digest] = source
-        return True
-
-    def _file(self) -> tuple[int, str]:
-        descriptor, path = new_file(self.blobs.layout.tmp)
-        self._temporary.add(path)
-        return descriptor, path
-
-    def _keep(self, digest: str, size: int, descriptor: int, path: str) -> None:
+    def _finish(self, descriptor: int) -> None:
         os.fchmod(descriptor, 0o444)
         self.syncer.written(descriptor)
-        self._written[digest] = path
-        self._bytes += size
+
+    def _drop(self, path: str) -> None:
+        os.unlink(path)  # noqa: PTH108
+        self._temporary.discard(path)
+
+    def _keep(self, taken: Taken) -> None:
+        if taken.digest in self._written:
+            if taken.path is not None:  # two threads met the same content
+                self._drop(taken.path)
+        elif taken.path is None:
+            self._whole.setdefault(taken.digest, taken.source)
+        else:
+            self._written[taken.digest] = taken.path
+            self._bytes += taken.size
+
+    def _copied(self, chunks: Iterable[bytes | memoryview], descriptor: int) -> tuple[str, int]:
+        # Hashed beside being written, and on its way to the disk early: the sync at the end is then short.
+        found, size, begun = hashlib.sha256(), 0, 0
+        with ThreadPoolExecutor(1) as beside:
+            hashed: Future[None] | None = None
+            for chunk in chunks:
+                if hashed is not None:
+                    hashed.result()  # so that its buffer may be filled again
+                hashed = beside.submit(found.update, chunk)
+                write_all(descriptor, chunk)
+                size += len(chunk)
+                if size - begun >= _WRITE_OUT:
+                    start_writing(descriptor, begun, size - begun)
+                    begun = size
+        return f"sha256:{found.hexdigest()}", size
 
     def _name(self) -> None:
         """Gives everything at hand its name, in place of a damaged blob too, and makes the names durable."""
         layout = self.blobs.layout
-        self._wanted = self._bytes
-        if self._written:
-            self._make_shards()
-            self.syncer.files()
-        with held(layout.store_lock, layout.root, shared=True):
-            for digest in (*self._written, *self._whole):
-                note(layout, "blob", digest)
-            gone = {digest: source for digest, source in self._whole.items() if not self.blobs.touch(digest)}
-            noted = set(entries(layout.quarantine / "notes"))
-            for digest, path in self._written.items():
-                os.replace(path, self.blobs.file(digest))  # noqa: PTH105
-                self._temporary.discard(path)
-                if digest[7:] in noted:
-                    remove(layout.quarantine / "notes" / digest[7:])
-        if shards := {digest[7:9] for digest in (*self._written, *self._whole.keys() - gone.keys())}:
-            self.syncer.folders(layout.blobs / shard for shard in sorted(shards))
+        with translated(layout.root, _DOING, self._bytes):
+            if self._written:
+                self._make_shards()
+                self.syncer.files()
+            with held(layout.store_lock, layout.root, shared=True):
+                for digest in (*self._written, *self._whole):
+                    note(layout, "blob", digest)
+                gone = {digest: source for digest, source in self._whole.items() if not self.blobs.touch(digest)}
+                noted = set(entries(layout.quarantine / "notes"))
+                for digest, path in self._written.items():
+                    os.replace(path, self.blobs.file(digest))  # noqa: PTH105
+                    self._temporary.discard(path)
+                    if digest[7:] in noted:
+                        remove(layout.quarantine / "notes" / digest[7:])
+            shards = {digest[7:9] for digest in (*self._written, *self._whole.keys() - gone.keys())}
+            if shards:
+                self.syncer.folders(layout.blobs / shard for shard in sorted(shards))
         self._written, self._whole, self._bytes = {}, {}, 0
         self._take_again(gone)
 
@@ -169,8 +208,10 @@ class Intake:
     def _take_again(self, gone: dict[str, Source]) -> None:
         # Collected or quarantined since it was looked at, or another user's, whom gc of this user does not hear.
         for digest, source in gone.items():
-            if self._taken(source, look=False)[0] != digest:
+            taken = self._taken(source, look=False)
+            if taken.digest != digest:
                 raise UsageError(f"{source!s} changed while it was put: put it again when nobody writes it")
+            self._keep(taken)
         if gone:
             self._name()
 
@@ -190,16 +231,18 @@ def _opened(source: str | Path) -> tuple[int, int]:
     return descriptor, found.st_size
 
 
+def _size_of(source: Source) -> int:
+    if isinstance(source, bytes):
+        return len(source)
+    try:
+        return os.lstat(source).st_size
+    except OSError:  # whoever opens it tells
+        return 0
+
+
 def _chunks(descriptor: int) -> Iterator[memoryview]:
-    buffer = memoryview(bytearray(CHUNK))
+    """Each is good until the next but one is asked for."""
+    buffer, other = memoryview(bytearray(CHUNK)), memoryview(bytearray(CHUNK))
     while count := os.readv(descriptor, [buffer]):
         yield buffer[:count]
-
-
-def _copy(chunks: Iterable[bytes | memoryview], descriptor: int) -> tuple[str, int]:
-    found, size = hashlib.sha256(), 0
-    for chunk in chunks:
-        found.update(chunk)
-        write_all(descriptor, chunk)
-        size += len(chunk)
-    return f"sha256:{found.hexdigest()}", size
+        buffer, other = other, buffer

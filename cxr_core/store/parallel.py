@@ -2,8 +2,9 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, islice
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -24,14 +25,26 @@ def portions(things: Iterable[T], weight: Callable[[T], int], most: int, many: i
         yield portion
 
 
-def on_all_cores(work: Callable[[list[T]], R], given: Iterable[list[T]]) -> Iterator[R]:
-    """``work`` of each portion, in the order given; few are under way at once, so that memory stays small."""
+def on_all_cores(work: Callable[[list[T]], R], given: Iterable[list[T]]) -> Generator[R, None, None]:
+    """``work`` of each portion, in the order given; a single portion without a thread.
+
+    Few are under way at once, so that memory stays small. Close it where the loop over it may end early: then nothing
+    is under way any more.
+    """
+    rest = iter(given)
+    first = list(islice(rest, 2))
+    if len(first) < 2:
+        yield from map(work, first)
+        return
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     ahead: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        for portion in given:
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for portion in chain(first, rest):
             ahead.append(pool.submit(work, portion))
             if len(ahead) > 2 * threads:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -83,6 +83,12 @@ def syncfs(descriptor: int) -> None:
         raise OSError(code, os.strerror(code))
 
 
+def start_writing(descriptor: int, offset: int, size: int) -> None:
+    """Asks the kernel to begin writing out a part of a file, where it can be asked. Promises nothing."""
+    if hasattr(_libc(), "sync_file_range"):
+        _libc().sync_file_range(descriptor, ctypes.c_int64(offset), ctypes.c_int64(size), 2)  # ..._WRITE
+
+
 @functools.cache
 def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)

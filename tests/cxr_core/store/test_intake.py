@@ -71,6 +71,7 @@ def test_a_put_that_stops_half_way_has_given_its_names_so_far(
     store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, limit: int
 ) -> None:
     monkeypatch.setattr(intake, name, limit)
+    monkeypatch.setattr(intake, "_PORTION_FILES", 1)
     whole = store.put(folder, "tree")
     assert store.gc(dry_run=False, grace_seconds=-1).removed_blobs
     (folder / "zz").symlink_to("nowhere")

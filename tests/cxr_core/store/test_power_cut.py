@@ -163,3 +163,33 @@ def test_the_names_of_a_tree_are_durable_before_its_listing_is_written(
     together = [call for call in calls if call != "fsync"]
     assert together == ["syncfs", *["replace"] * files, "syncfs", "replace"]
     assert calls[: len(together) - 1] == together[:-1] and calls.count("fsync") in (2, 3)  # and a shard, if it is new
+
+
+def test_where_syncfs_may_not_suffice_each_file_is_synced_before_any_gets_its_name(
+    store: Store, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def spy(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *arguments, **named: (calls.append(name), real(*arguments, **named))[1]
+
+    store.put_bytes(b"first", "x")
+    monkeypatch.setattr(syncing, "_LOCAL", {})
+    for owner, name in ((os, "replace"), (os, "fsync"), (syncing, "syncfs")):
+        monkeypatch.setattr(owner, name, spy(name, getattr(owner, name)))
+    ref = store.put(source, "many")
+    files = len(list(source.iterdir()))
+    assert "syncfs" not in calls
+    assert calls[: files + 1] == ["fsync"] * (files + 1)  # and the folder of new shards
+    assert calls[files + 1 : 2 * files + 1] == ["replace"] * files
+    store.verify_ref(ref)
+
+
+@pytest.mark.parametrize(
+    ("system", "release"), [("Linux", "5.7.19-generic"), ("Linux", "4.4.0"), ("Darwin", "24.1.0"), ("Linux", "6")]
+)
+def test_an_older_kernel_is_not_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, release: str
+) -> None:
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result((system, "host", release, "#1", "x86_64")))
+    assert not syncing.syncfs_suffices(tmp_path)
