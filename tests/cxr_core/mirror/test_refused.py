@@ -106,6 +106,7 @@ def test_a_listing_without_end_is_refused(store: Store, folder: str, monkeypatch
         pull(store, Mirror.at(folder))
 
 
+@pytest.mark.slow
 def test_a_bucket_is_listed_to_its_limit_only(store: Store, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"s3://{bucket}"
     push(store, Mirror.at(url))
