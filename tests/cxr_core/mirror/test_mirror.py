@@ -25,7 +25,9 @@ def test_a_second_machine_has_it_all_after_a_pull(
         "FORMAT", "runs/r1/run.json", "pins/releases/first.json",
         *(f"actions/{filled[stage].key}" for stage in ("train", "ingest")),
     }  # fmt: skip
-    pulled = pull(other, mirror)
+    told: list[tuple[int, int, str]] = []
+    pulled = pull(other, mirror, progress=lambda *step: told.append(step))
+    assert told[-1] == (pushed.bytes, pushed.bytes, "5 of 5 files, 0 of 0 MB")
     assert (pulled.blobs, pulled.bytes, pulled.left) == (5, pushed.bytes, ())
     for stage in ("train", "ingest"):
         assert other.record(filled[stage].key) == filled[stage]
