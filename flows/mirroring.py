@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from cxr_core.errors import CxrError, UsageError
-from cxr_core.mirror import Choose, Document, Mirror, Report, usable
+from cxr_core.errors import UsageError
+from cxr_core.mirror import Choose, Document, Mirror, Report, problem_of
 from cxr_core.mirror import pull as pulled
 from cxr_core.mirror import push as pushed
 from cxr_core.refs import Ref
@@ -48,11 +48,7 @@ def examine() -> dict[str, str | None]:
     if url is None:
         return {"url": None, "problem": None}
     shown = url if "@" not in urlsplit(url).netloc else "(not shown: it has credentials in it)"
-    try:
-        usable(Mirror.at(url))
-    except CxrError as error:
-        return {"url": shown, "problem": str(error)}
-    return {"url": shown, "problem": None}
+    return {"url": shown, "problem": problem_of(url)}
 
 
 def _chosen(names: Sequence[str], run_id: str) -> Choose | None:

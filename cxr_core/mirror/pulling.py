@@ -147,7 +147,11 @@ class _Pull:
             chosen = choose(catalogue)
         except UsageError:
             self._fetched([document for document in there if document.room == "actions"], everything=True)
-            chosen = choose(catalogue)
+            try:
+                chosen = choose(catalogue)
+            except UsageError as error:
+                said = str(error).replace(str(self.scratch.root), f"mirror {self.mirror.url}")
+                raise UsageError(said) from None
         if wanted := [document for document in there if document in chosen]:
             return self._fetched(wanted)
         raise UsageError(f"mirror {self.mirror.url} has no record, run or pin of that any more: name a run or a pin")

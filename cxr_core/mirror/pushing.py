@@ -123,7 +123,7 @@ class _Push:
             self._need(refs_in_document(document, data))
         except FileNotFoundError:
             return False  # collected since it was listed
-        except (OSError, ValueError, DamagedArtifact, MissingArtifact) as error:
+        except (OSError, ValueError, UsageError, DamagedArtifact, MissingArtifact) as error:
             self.left.append(Left(str(document), str(error), _VERIFY))
             return False
         return True

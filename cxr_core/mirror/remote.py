@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PART = 8 << 20  # bytes read, or sent, at a time
 LARGEST_DOCUMENT = 256 << 20  # bytes of a record, run, pin or tree's listing
 MOST_OBJECTS = 5_000_000  # in a mirror; a listing without end would take all memory
+_TRIES = 2  # over the five of botocore beneath, which do not read an answer's body again
 _MOST_PARTS = 9_000  # S3 takes 10,000
 _WHERE = Layout(Path("/"))
 _BLOB = re.compile(r"blobs/sha256/([0-9a-f]{2})/([0-9a-f]{62})")
@@ -64,7 +65,9 @@ class Mirror:
         except ImportError as error:
             raise MachineError(f"{url} needs s3fs, which is not here: pip install 'cxr[s3]' ({error})") from error
         # Its own cache of listings and of instances would show a mirror as it was.
-        return cls(url, fsspec.filesystem("s3", skip_instance_cache=True, use_listings_cache=False), root)
+        files = fsspec.filesystem("s3", skip_instance_cache=True, use_listings_cache=False)
+        files.retries = _TRIES
+        return cls(url, files, root)
 
     @property
     def folder(self) -> Path | None:

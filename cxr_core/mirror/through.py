@@ -75,6 +75,19 @@ class ReadThrough:
         _log.warning("mirror %s is not asked any more, what it may have is computed here: %s", self.url, reason)
 
 
+def problem_of(url: str, patience: float = PATIENCE) -> str | None:
+    """What is wrong with a mirror, None where it can be read; found within ``patience`` seconds."""
+
+    def look(meter: Meter) -> None:
+        usable(Mirror.at(url))
+
+    attempt = _Attempt(look, "problem")
+    attempt.start()
+    if not attempt.done.wait(patience):
+        return f"not a word in {patience:g} s"
+    return str(attempt.problem) if attempt.problem else None
+
+
 class _Attempt(threading.Thread):
     """One question to the mirror, in a thread that may be left to itself."""
 

@@ -81,10 +81,9 @@ def each(items: Sequence[T], work: Callable[[T], None], jobs: int, stop: threadi
     def work_on() -> None:
         while not stop.is_set():
             with guard:
-                found = list(zip(range(1), waiting, strict=False))
-            if not found:
+                item = next(waiting, None)
+            if item is None:
                 return
-            item = found[0][1]
             try:
                 work(item)
             except (DamagedArtifact, MissingArtifact) as error:

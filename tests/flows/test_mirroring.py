@@ -64,8 +64,9 @@ def test_a_name_brings_what_it_needs(
 def test_a_name_that_nothing_has(mirrored: tuple[Store, dict[str, Any], str], call: Call, tmp_path: Path) -> None:
     store, _, url = mirrored
     for side, command in ((store, mirroring.push), (Store.open(tmp_path / "other"), mirroring.pull)):
-        with pytest.raises(UsageError, match="nowhere"):
+        with pytest.raises(UsageError, match="nowhere") as told:
             call(side, command, url, "nowhere")
+        assert ("store" if side is store else f"in mirror {url};") in str(told.value)
 
 
 def test_what_is_left_out_is_told_with_the_way_to_mend_it(

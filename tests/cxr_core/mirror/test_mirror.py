@@ -25,7 +25,9 @@ def test_a_second_machine_has_it_all_after_a_pull(
         "FORMAT", "runs/r1/run.json", "pins/releases/first.json",
         *(f"actions/{filled[stage].key}" for stage in ("train", "ingest")),
     }  # fmt: skip
-    pulled = pull(other, mirror)
+    told: list[tuple[int, int, str]] = []
+    pulled = pull(other, mirror, progress=lambda *step: told.append(step))
+    assert told[-1] == (pushed.bytes, pushed.bytes, "5 of 5 files, 0 of 0 MB")
     assert (pulled.blobs, pulled.bytes, pulled.left) == (5, pushed.bytes, ())
     for stage in ("train", "ingest"):
         assert other.record(filled[stage].key) == filled[stage]
@@ -53,11 +55,12 @@ def counted(url: str) -> tuple[Mirror, list[str]]:
 
 
 def test_only_what_is_missing_travels(store: Store, other: Store, filled: dict[str, Any], either: str) -> None:
-    push(store, Mirror.at(either))
-    pull(other, Mirror.at(either))
+    mirror, calls = counted(either)
+    push(store, mirror)
+    pull(other, mirror)
     before = objects(either)
     for again, side in ((push, store), (pull, other)):
-        mirror, calls = counted(either)
+        calls.clear()
         report = again(side, mirror)
         assert (report.blobs, report.bytes, report.records, report.runs, report.pins) == (0, 0, 0, 0, 0)
         assert calls.count("find") == (4 if again is push else 3)
@@ -67,16 +70,16 @@ def test_only_what_is_missing_travels(store: Store, other: Store, filled: dict[s
     assert objects(either) == before
     new = store.put_bytes(b"new", "new")
     recorded(store, "export", {"new": new})
-    assert push(store, Mirror.at(either)).blobs == 1
-    report = pull(other, Mirror.at(either))
+    assert push(store, mirror).blobs == 1
+    report = pull(other, mirror)
     assert (report.blobs, report.bytes, report.records) == (1, 3, 1)
 
 
-def test_a_large_file_goes_in_parts_and_comes_whole(store: Store, other: Store, either: str) -> None:
+def test_a_large_file_goes_in_parts_and_comes_whole(store: Store, other: Store, url: str) -> None:
     ref = store.put_bytes(bytes(range(256)) * (20 << 12) + b"tail", "engine")  # 20 MiB: three parts
     store.pin("keep", [ref])
-    assert push(store, Mirror.at(either)).bytes == ref.size
-    assert pull(other, Mirror.at(either)).bytes == ref.size
+    assert push(store, Mirror.at(url)).bytes == ref.size
+    assert pull(other, Mirror.at(url)).bytes == ref.size
     other.verify_ref(ref)
 
 
@@ -97,6 +100,16 @@ def test_local_damage_never_reaches_the_mirror(store: Store, filled: dict[str, A
     assert "pins/releases/first.json" in there  # the rest went
     for path in (path for path in there if path.startswith("blobs/")):
         assert hashlib.sha256(there[path]).hexdigest() == path[13:].replace("/", "")
+
+
+def test_what_is_unreadable_here_is_told_and_the_rest_goes(store: Store, filled: dict[str, Any], url: str) -> None:
+    (store.root / "actions" / "stray").write_bytes(b"{}")
+    (store.root / "actions" / ("0" * 64)).write_bytes(b"{}")
+    (store.root / "pins" / "stray.json").write_bytes(b"")
+    (store.root / "runs" / "begun").mkdir()
+    report = push(store, Mirror.at(url))
+    assert {left.what for left in report.left} == {"record stray", f"record {'0' * 64}", "pin stray"}
+    assert (report.blobs, report.records, report.runs, report.pins) == (5, 2, 1, 1)
 
 
 def blob(digest: str) -> str:

@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cxr_core.errors import MirrorError, UsageError
 from cxr_core.mirror import Mirror, ReadThrough, pull, push
+from cxr_core.mirror.documents import document_at, place_of
+from cxr_core.mirror.remote import document_path
 from cxr_core.store import Store
+from cxr_core.store.layout import Layout
 from tests.cxr_core.mirror.conftest import change, credentials, objects, recorded
 
 
@@ -97,6 +102,21 @@ def test_names_that_no_store_has_are_named_and_never_asked_for(
     assert other.verify().exit_code == 0
 
 
+PARTS = ["actions", "runs", "pins", "..", ".", "", "a", "x.json", "run.json", "f" * 64]
+
+
+@given(st.one_of(st.text(max_size=60), st.lists(st.sampled_from(PARTS), max_size=6).map("/".join)))
+@settings(max_examples=400, deadline=None)
+def test_a_listed_name_is_the_one_place_of_a_document_or_none(path: str) -> None:
+    try:
+        document = document_at(path)
+    except UsageError:
+        return
+    if document:
+        assert place_of(Layout(Path("/root")), document) == Path("/root", path)
+        assert ".." not in path.split("/") and document_path(document) == path
+
+
 def test_a_listing_without_end_is_refused(store: Store, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     push(store, Mirror.at(folder))
     for number in range(4):
@@ -106,6 +126,7 @@ def test_a_listing_without_end_is_refused(store: Store, folder: str, monkeypatch
         pull(store, Mirror.at(folder))
 
 
+@pytest.mark.slow
 def test_a_bucket_is_listed_to_its_limit_only(store: Store, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"s3://{bucket}"
     push(store, Mirror.at(url))
