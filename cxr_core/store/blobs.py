@@ -102,8 +102,17 @@ class Blobs:
         os.fchmod(descriptor, 0o444)
         os.fsync(descriptor)
         make_folder(target.parent)
+        if target.is_dir() and not target.is_symlink():
+            self._put_aside(target, path.name)
         path.replace(target)  # also over a damaged one: its bytes are not what its name says
-        remove(self.layout.quarantine / "notes" / digest[7:])
+        with suppress(IsADirectoryError):  # no note; verify deals with it
+            remove(self.layout.quarantine / "notes" / digest[7:])
+
+    def _put_aside(self, folder: Path, token: str) -> None:
+        aside = self.layout.quarantine / "foreign" / f"{folder.name}.{token}"
+        make_folder(aside.parent)
+        with suppress(FileNotFoundError):  # another put has just done so
+            folder.rename(aside)
 
 
 @contextmanager

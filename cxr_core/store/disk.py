@@ -3,15 +3,19 @@
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cxr_core.errors import StoreError, StoreFull
+from cxr_core.store.trees import kind_of
 
 CHUNK = 1 << 20
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_EXPECTED = "expected a regular file"
+_SILLY = ".nfs"  # what NFS leaves of an open file that was removed, until it is closed
 
 
 @contextmanager
@@ -95,8 +99,35 @@ def temporary(folder: Path) -> Iterator[tuple[int, Path]]:
     try:
         yield descriptor, path
     finally:
+        try:
+            os.close(descriptor)  # a quota or a server may complain only here
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a regular file. No symlink is followed, no pipe is waited for.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no regular file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENXIO):
+            raise
+        raise ValueError(f"is {'a symlink' if error.errno == errno.ELOOP else 'a socket'}, {_EXPECTED}") from None
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError(f"is {kind_of(found.st_mode)}, {_EXPECTED}")
+        parts = []
+        while part := os.read(descriptor, found.st_size + 1):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
         os.close(descriptor)
-        path.unlink(missing_ok=True)
 
 
 def write_atomic(target: Path, data: bytes, tmp: Path) -> None:
@@ -120,8 +151,9 @@ def remove(path: Path) -> bool:
 
 
 def entries(folder: Path) -> list[str]:
-    """The names in a folder, sorted; none when there is no folder."""
+    """The names in a folder, sorted; none when there is no folder. NFS's own are left out."""
     try:
-        return sorted(os.listdir(folder))  # noqa: PTH208 - names only, and a folder may hold 100,000
+        found = os.listdir(folder)  # noqa: PTH208 - names only, and a folder may hold 100,000
+        return sorted(name for name in found if not name.startswith(_SILLY))
     except FileNotFoundError:
         return []

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxr_core.errors import StoreError, UsageError
-from cxr_core.store.disk import fsync_folder, make_folder, translated, write_atomic
+from cxr_core.store.disk import fsync_folder, make_folder, read_file, translated, write_atomic
 
 FORMAT = 1
 FOLDERS = ("blobs/sha256", "actions", "runs", "pins", "quarantine", "work", "tmp", "locks", "attempts")
@@ -140,9 +140,11 @@ def _format_is_known(layout: Layout) -> bool:
     path = layout.root / "FORMAT"
     with translated(layout.root, "reading FORMAT"):
         try:
-            text = path.read_bytes()[:100].decode("utf-8", "replace").strip()
+            text = read_file(path)[:100].decode("utf-8", "replace").strip()
         except FileNotFoundError:
             return False
+        except ValueError as error:
+            raise StoreError(f"{path} is damaged: it {error} that holds {FORMAT}. Restore it") from None
     if not re.fullmatch(r"[0-9]{1,9}", text):
         raise StoreError(f"{path} holds {text[:20]!r}, expected {FORMAT}: the file is damaged, restore it")
     if int(text) > FORMAT:

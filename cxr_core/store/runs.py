@@ -78,7 +78,9 @@ class Runs:
     def newest_first(self) -> list[Run]:
         """Every readable run, the last started first; others are skipped with a warning."""
         found = []
-        for run_id in entries(self.layout.runs):
+        with translated(self.layout.root, "listing runs"):
+            run_ids = entries(self.layout.runs)
+        for run_id in run_ids:
             path = self.layout.runs / run_id / "run.json"
             try:
                 found.append(read_run(path))
@@ -119,6 +121,8 @@ def read_run(path: Path) -> Run:
         OSError: it cannot be read.
         ValueError: torn, damaged, foreign, or of another run.
     """
+    if path.parent.is_symlink():
+        raise ValueError("its folder is a symlink")
     content = read_document(path)
     run_id = path.parent.name
     if content.get("run_id") != run_id:

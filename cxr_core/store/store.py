@@ -19,7 +19,7 @@ from cxr_core.store.actions import Actions, StoredRecord
 from cxr_core.store.artifacts import Artifacts, Facts, missing
 from cxr_core.store.blobs import Blobs
 from cxr_core.store.damage import Quarantine
-from cxr_core.store.disk import make_folder, translated
+from cxr_core.store.disk import make_folder, read_file, translated
 from cxr_core.store.layout import Layout, checked_key, checked_name, open_layout
 from cxr_core.store.locks import FlockTable, held
 from cxr_core.store.pins import Pins
@@ -102,7 +102,8 @@ class Store:
             MissingArtifact: a blob is not there.
         """
         faults = self._artifacts.faults(ref, deep=True)
-        damaged = [fault for fault in faults if fault.kind == "damaged"]
+        # Looked at twice: a disk that fails once must cost no record.
+        damaged = [fault for fault in faults if fault.kind == "damaged" and self._is_damaged(fault.digest)]
         if not damaged:
             if faults:
                 raise MissingArtifact(missing(ref, f"blob {faults[0].digest}: {faults[0].reason}"))
@@ -117,6 +118,10 @@ class Store:
         except StoreError as error:
             raise DamagedArtifact(f"{message}. It could not be moved to quarantine: {error}") from error
         raise DamagedArtifact(f"{message}; its bytes are in {self._layout.quarantine}")
+
+    def _is_damaged(self, digest: str) -> bool:
+        fault = self._blobs.fault(digest, deep=True)
+        return fault is not None and fault.kind == "damaged"
 
     def path(self, ref: Ref) -> Path:
         """The file of a blob, not verified, for tools that open it read-only.
@@ -167,10 +172,12 @@ class Store:
         path = self.path(ref)
         with translated(self.root, f"reading {ref.name}"):
             try:
-                data = path.read_bytes()
+                data = read_file(path)
             except FileNotFoundError:  # moved to quarantine or collected since the line above
                 raise MissingArtifact(missing(ref, "no such file")) from None
-        if len(data) != ref.size or digest_of(data) != ref.digest:
+            except ValueError:
+                data = None
+        if data is None or len(data) != ref.size or digest_of(data) != ref.digest:
             self.verify_ref(ref)
             return self.read_bytes(ref)  # repaired in between
         return data

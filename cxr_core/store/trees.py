@@ -65,9 +65,12 @@ def files_of(folder: Path) -> Iterator[tuple[str, Path]]:
     """Relative posix name and path of every file under a folder.
 
     Raises:
-        UsageError: a symlink, a device, a socket, a pipe, or a name that cannot be kept everywhere.
+        UsageError: a symlink, a device, a socket, a pipe, a name that cannot be kept everywhere, or it cannot be read.
     """
-    found = sorted(_walk(folder, ""))
+    try:
+        found = sorted(_walk(folder, ""))
+    except OSError as error:
+        raise UsageError(f"{error.filename or folder} cannot be read ({error.strerror}): nothing was put") from error
     try:
         _check_names([name for name, _ in found])
     except ValueError as error:

@@ -12,10 +12,10 @@ from cxr_core.progress import Progress, silent
 from cxr_core.refs import Ref
 from cxr_core.store.artifacts import Artifacts
 from cxr_core.store.blobs import Fault
-from cxr_core.store.damage import Quarantine
+from cxr_core.store.damage import LOST_NOTE, Quarantine
 from cxr_core.store.disk import entries, translated
 from cxr_core.store.layout import Layout
-from cxr_core.store.naming import Namer, namers
+from cxr_core.store.naming import Namer, looked_at_again, namers
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,8 @@ class Verifier:
             StoreError: the store cannot be read at all.
         """
         with translated(self.layout.root, "verifying"):
+            self._notes()
+            self._locks()
             noted = self.quarantine.notes()
             healthy, size = self._blobs(noted)
             for namer in namers(self.layout):
@@ -83,6 +85,18 @@ class Verifier:
             healthy, size, counts["actions"], counts["runs"], counts["pins"],
             tuple(self._damage), lost, tuple(self._withdrawn),
         )  # fmt: skip
+
+    def _notes(self) -> None:
+        for path, reason in self.quarantine.damaged_notes():
+            self._damage.append(Damage(self._relative(path), self._moved(path, reason)))
+            if re.fullmatch("[0-9a-f]{64}", path.name):
+                self._note(Fault(f"sha256:{path.name}", "missing", LOST_NOTE))
+
+    def _locks(self) -> None:
+        for name in entries(self.layout.locks):
+            path = self.layout.locks / name
+            if path.is_symlink() or not path.is_file():
+                self._damage.append(Damage(self._relative(path), self._moved(path, "is no lock file")))
 
     def _blobs(self, noted: dict[str, str]) -> tuple[int, int]:
         shards = [(shard, entries(self.layout.blobs / shard)) for shard in self._shards()]
@@ -135,13 +149,18 @@ class Verifier:
             self._first_reason[fault.digest] = Fault(fault.digest, "damaged", f"{fault.reason}; not moved: {error}")
 
     def _foreign(self, path: Path) -> None:
-        relative = path.relative_to(self.layout.root).as_posix()
-        self._damage.append(Damage(relative, self._moved(path, "has no place among the blobs")))
+        self._damage.append(Damage(self._relative(path), self._moved(path, "has no place among the blobs")))
 
-    def _account(self, namer: Namer) -> None:
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self.layout.root).as_posix()
+
+    def _account(self, namer: Namer | None) -> None:
+        if namer is not None and namer.broken is not None:
+            namer = looked_at_again(namer, self.layout)
+        if namer is None:
+            return
         if namer.broken is not None:
-            relative = namer.path.relative_to(self.layout.root).as_posix()
-            self._damage.append(Damage(relative, self._moved(namer.path, namer.broken)))
+            self._damage.append(Damage(self._relative(namer.path), self._moved(namer.path, namer.broken)))
             return
         self._counts[namer.room] += 1
         faults = [fault for ref in namer.refs for fault in self._faults(ref)]
@@ -159,7 +178,8 @@ class Verifier:
     def _faults(self, ref: Ref) -> list[Fault]:
         identity = (ref.form, ref.digest, ref.size)
         if identity not in self._fault_of_ref:
-            self._fault_of_ref[identity] = self.artifacts.faults(ref)
+            # Looked at twice: a disk that fails once must cost no record.
+            self._fault_of_ref[identity] = self.artifacts.faults(ref) and self.artifacts.faults(ref)
         return self._fault_of_ref[identity]
 
     def _report_faults(self, noted: dict[str, str]) -> None:
@@ -169,10 +189,13 @@ class Verifier:
             named = tuple(self._namers_of.get(digest, ()))
             self._damage.append(Damage(digest, f"{fault.kind}: {fault.reason}", named))
             if fault.kind == "missing":
-                try:
-                    self.quarantine.note(fault)
-                except StoreError as error:
-                    self._damage.append(Damage(digest, f"its loss could not be noted: {error}", named))
+                self._note(fault, named)
+
+    def _note(self, fault: Fault, named: tuple[str, ...] = ()) -> None:
+        try:
+            self.quarantine.note(fault)
+        except StoreError as error:
+            self._damage.append(Damage(fault.digest, f"its loss could not be noted: {error}", named))
 
     def _moved(self, path: Path, reason: str) -> str:
         try:
