@@ -39,8 +39,8 @@ class Blobs:
             StoreFull: no room; nothing of it is left behind.
             StoreError: the store cannot be written.
         """
-        with _opened(source) as descriptor:
-            return self._put(_chunks(descriptor), os.fstat(descriptor).st_size, unsynced)
+        with _opened(source) as (descriptor, size):
+            return self._put(_chunks(descriptor), size, unsynced)
 
     def put_bytes(self, data: bytes, unsynced: set[Path]) -> tuple[str, int]:
         """As ``put_file``, for bytes."""
@@ -116,7 +116,7 @@ class Blobs:
 
 
 @contextmanager
-def _opened(source: Path) -> Iterator[int]:
+def _opened(source: Path) -> Iterator[tuple[int, int]]:
     try:
         # O_NONBLOCK: a pipe must be refused, not waited for.
         descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -124,12 +124,16 @@ def _opened(source: Path) -> Iterator[int]:
         kind = "is a symlink" if source.is_symlink() else f"cannot be opened ({error.strerror})"
         raise UsageError(f"{source} {kind}; expected a regular file to put into the store") from error
     try:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            raise UsageError(f"{source} is {kind_of(mode)}; expected a regular file to put into the store")
-        yield descriptor
+        try:
+            found = os.fstat(descriptor)
+        except OSError as error:
+            raise UsageError(f"{source} cannot be looked at ({error.strerror})") from error
+        if not stat.S_ISREG(found.st_mode):
+            raise UsageError(f"{source} is {kind_of(found.st_mode)}; expected a regular file to put into the store")
+        yield descriptor, found.st_size
     finally:
-        os.close(descriptor)
+        with suppress(OSError):  # it was only read
+            os.close(descriptor)
 
 
 def _chunks(descriptor: int) -> Iterator[memoryview]:

@@ -95,7 +95,7 @@ def _digest(tensors: dict[str, Tensor], about: str) -> str:
     found = hashlib.sha256(f"{about}\n".encode())
     for name, value in sorted(tensors.items()):
         found.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        found.update(value.reshape(-1).view(torch.uint8).numpy())
+        found.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 
