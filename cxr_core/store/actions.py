@@ -94,6 +94,12 @@ class Actions:
         found = [stored for key in self._keys() if (stored := self._stored(key))]
         return sorted(found, key=lambda stored: (-stored.written_ns, stored.record.key))
 
+    def recent(self) -> Iterator[Record]:
+        """Every readable record, newest file first, each read when it is asked for; others are skipped."""
+        for _, key in sorted((-self.written(key), key) for key in self._keys()):
+            if stored := self._stored(key):
+                yield stored.record
+
     def records(self) -> Iterator[Record]:
         """Every readable record in the order of their keys; others are skipped with a warning."""
         for key in self._keys():

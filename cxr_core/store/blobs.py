@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Literal
 
 from cxr_core.errors import UsageError
-from cxr_core.store.disk import CHUNK, fsync_folder, make_folder, remove, temporary, translated, write_all
+from cxr_core.store.disk import (
+    CHUNK,
+    fsync_folder,
+    make_folder,
+    remove,
+    require_room,
+    temporary,
+    translated,
+    write_all,
+)
 from cxr_core.store.layout import Layout
 from cxr_core.store.locks import held
 from cxr_core.store.trees import kind_of
@@ -83,6 +92,8 @@ class Blobs:
 
     def _put(self, chunks: Iterable[memoryview], expected: int, unsynced: set[Path]) -> tuple[str, int]:
         root = self.layout.root
+        if expected > CHUNK:
+            require_room(root, "putting an artifact", expected)
         with translated(root, "putting an artifact", expected), temporary(self.layout.tmp) as (descriptor, path):
             digest, size = _copy(chunks, descriptor)
             with held(self.layout.store_lock, root, shared=True):

@@ -32,15 +32,34 @@ def translated(root: Path, doing: str, needed: int | None = None) -> Iterator[No
         raise _store_error(error, root, doing, needed) from error
 
 
+def require_room(root: Path, doing: str, needed: int, files: int = 0, why: str = "") -> None:
+    """Looks before anything is written. Quotas show only when they are met; what the system does not tell is enough.
+
+    Raises:
+        StoreFull: the file system has fewer bytes or inodes left than needed.
+    """
+    try:
+        found = os.statvfs(root)
+    except OSError:
+        return
+    no_bytes = bool(found.f_blocks) and needed > found.f_bavail * found.f_frsize
+    if no_bytes or (found.f_files and files > found.f_favail):
+        parts = [f"{needed:,} bytes", f" in {files:,} files" if files else "", f" ({why})" if why else ""]
+        raise _full(root, doing, "".join(parts), os.strerror(errno.ENOSPC), files)
+
+
+def _full(root: Path, doing: str, wanted: str, reason: str, files: int = 0) -> StoreFull:
+    return StoreFull(
+        f"store {root} is full while {doing}: needed {wanted}, available {_room(root, files)} ({reason}). "
+        "Free space with `cxr store gc`, or name another store with --store or CXR_STORE"
+    )
+
+
 def _store_error(error: OSError, root: Path, doing: str, needed: int | None) -> StoreError:
     reason = os.strerror(error.errno) if error.errno else str(error)
     place = f" at {error.filename}" if error.filename else ""
     if error.errno in _FULL:
-        wanted = "some bytes more" if needed is None else f"{needed:,} bytes"
-        return StoreFull(
-            f"store {root} is full while {doing}: needed {wanted}, available {_room(root)} ({reason}). "
-            "Free space with `cxr store gc`, or name another store with --store or CXR_STORE"
-        )
+        return _full(root, doing, "some bytes more" if needed is None else f"{needed:,} bytes", reason)
     if error.errno == errno.EROFS:
         return StoreError(
             f"store {root} cannot be written while {doing} ({reason}{place}). Remount it read-write, or name another "
@@ -54,13 +73,13 @@ def _store_error(error: OSError, root: Path, doing: str, needed: int | None) -> 
     return StoreError(f"store {root} failed while {doing}: {reason}{place}. Check the disk and the path")
 
 
-def _room(root: Path) -> str:
+def _room(root: Path, files: int) -> str:
     try:
         found = os.statvfs(root)
     except OSError:
         return "unknown"
     # The failed file itself has given its inode back by now.
-    inodes = f" but only {found.f_favail} inodes" if found.f_files and found.f_favail < 16 else ""
+    inodes = f" but only {found.f_favail} inodes" if found.f_files and found.f_favail < max(16, files) else ""
     return f"{found.f_bavail * found.f_frsize:,} bytes{inodes}"
 
 

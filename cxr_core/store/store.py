@@ -19,7 +19,7 @@ from cxr_core.store.actions import Actions, StoredRecord
 from cxr_core.store.artifacts import Artifacts, Facts, missing
 from cxr_core.store.blobs import Blobs
 from cxr_core.store.damage import Quarantine
-from cxr_core.store.disk import make_folder, read_file, translated
+from cxr_core.store.disk import make_folder, read_file, require_room, translated
 from cxr_core.store.layout import Layout, checked_key, checked_name, open_layout
 from cxr_core.store.locks import FlockTable, held
 from cxr_core.store.pins import Pins
@@ -182,6 +182,14 @@ class Store:
             return self.read_bytes(ref)  # repaired in between
         return data
 
+    def require_room(self, doing: str, needed: int, files: int = 0, why: str = "") -> None:
+        """Whether so many bytes in so many files have room, before any is written. ``why`` says how it is known.
+
+        Raises:
+            StoreFull: they have not.
+        """
+        require_room(self.root, doing, needed, files, why)
+
     # Work in progress
 
     def work(self, key: str) -> Path:
@@ -227,6 +235,10 @@ class Store:
     def records(self) -> Iterator[Record]:
         """Every readable record by key; others are skipped with a warning. Outputs are not looked at."""
         return self._actions.records()
+
+    def recent(self) -> Iterator[Record]:
+        """Every readable record, newest file first, each read when it is asked for."""
+        return self._actions.recent()
 
     def records_newest_first(self) -> list[StoredRecord]:
         """Every readable record with the time of its file, newest first."""

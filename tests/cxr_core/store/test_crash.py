@@ -1,4 +1,4 @@
-"""A SIGKILL or an error at every file-system call of every operation: nothing promised is lost, nothing is half-written."""
+"""A SIGKILL or an error at every file-system call of any operation: nothing promised is lost, nothing half-written."""
 
 import errno
 import json

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +34,17 @@ def test_a_full_disk_costs_only_the_put_that_met_it(small_disk: Disk, tmp_path: 
     assert store.read_action(key) == content and store.read_bytes(kept) == b"k" * 100_000
     assert store.verify().exit_code == 0
     store.put_bytes(b"small", "small")
+
+
+def test_a_large_file_is_refused_before_it_is_copied(small_disk: Disk, tmp_path: Path) -> None:
+    store = Store.open(small_disk("size=1m") / "store")
+    big = tmp_path / "big"
+    with big.open("wb") as file:
+        file.truncate(5_000_000_000)  # which would take seconds to read
+    before = time.monotonic()
+    with pytest.raises(StoreFull, match=r"needed 5,000,000,000 bytes, available [1-9][0-9,]+ bytes .*store gc"):
+        store.put(big, "big")
+    assert time.monotonic() - before < 0.5
 
 
 def test_a_full_disk_in_the_middle_of_a_tree(small_disk: Disk, tmp_path: Path) -> None:
