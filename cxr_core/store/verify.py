@@ -71,20 +71,26 @@ class Verifier:
             self._notes()
             self._locks()
             noted = self.quarantine.notes()
-            healthy, size = self._blobs(noted)
+            healthy, size = self._blobs()
             for namer in namers(self.layout):
                 self._account(namer)
             self._report_faults(noted)
-        lost = tuple(
-            Damage(digest, reason, tuple(self._namers_of.get(digest, ())))
-            for digest, reason in noted.items()
-            if self.artifacts.blobs.fault(digest) is not None and digest not in {d.what for d in self._damage}
-        )
+            lost = self._lost(noted)
         counts = self._counts
         return VerifyReport(
             healthy, size, counts["actions"], counts["runs"], counts["pins"],
             tuple(self._damage), lost, tuple(self._withdrawn),
         )  # fmt: skip
+
+    def _lost(self, noted: dict[str, str]) -> tuple[Damage, ...]:
+        """What was noted and is still not there, or not what an account says of it; other notes are dropped."""
+        found, new = [], {damage.what for damage in self._damage}
+        for digest, reason in noted.items():
+            if self.artifacts.blobs.fault(digest) is None and digest not in self._first_reason:
+                self.quarantine.forget(digest)
+            elif digest not in new:
+                found.append(Damage(digest, reason, tuple(self._namers_of.get(digest, ()))))
+        return tuple(found)
 
     def _notes(self) -> None:
         for path, reason in self.quarantine.damaged_notes():
@@ -98,20 +104,18 @@ class Verifier:
             if path.is_symlink() or not path.is_file():
                 self._damage.append(Damage(self._relative(path), self._moved(path, "is no lock file")))
 
-    def _blobs(self, noted: dict[str, str]) -> tuple[int, int]:
+    def _blobs(self) -> tuple[int, int]:
         shards = [(shard, entries(self.layout.blobs / shard)) for shard in self._shards()]
         total, done, healthy, size = sum(len(names) for _, names in shards), 0, 0, 0
         with ThreadPoolExecutor(min(32, os.cpu_count() or 1)) as pool:
             for shard, names in shards:
-                for digest, found in pool.map(self._look, self._digests(shard, names)):
+                for _, found in pool.map(self._look, self._digests(shard, names)):
                     done += 1
                     self.progress(done, total, "blobs")
                     if isinstance(found, Fault):
                         self._damaged_blob(found)
                         continue
                     healthy, size = healthy + 1, size + found
-                    if digest in noted:
-                        self.quarantine.forget(digest)
         return healthy, size
 
     def _shards(self) -> Iterator[str]:
@@ -179,8 +183,14 @@ class Verifier:
         identity = (ref.form, ref.digest, ref.size)
         if identity not in self._fault_of_ref:
             # Looked at twice: a disk that fails once must cost no record.
-            self._fault_of_ref[identity] = self.artifacts.faults(ref) and self.artifacts.faults(ref)
+            found = self.artifacts.faults(ref) and self.artifacts.faults(ref)
+            self._fault_of_ref[identity] = [self._or_a_lie(fault) for fault in found]
         return self._fault_of_ref[identity]
+
+    def _or_a_lie(self, fault: Fault) -> Fault:
+        """Where the blob itself is whole it is the ref that says another size or kind: what it names is not there."""
+        whole = fault.kind == "damaged" and self.artifacts.blobs.fault(fault.digest, deep=True) is None
+        return Fault(fault.digest, "missing", fault.reason) if whole else fault
 
     def _report_faults(self, noted: dict[str, str]) -> None:
         for digest, fault in self._first_reason.items():
