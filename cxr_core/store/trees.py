@@ -13,13 +13,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import FailFast, Field, TypeAdapter, ValidationError
 
 from cxr_core.errors import UsageError
 from cxr_core.refs import Digest, Frozen
 
 LONGEST_PART = 255
 LONGEST_NAME = 1024
+DEEPEST = 64
 
 
 class Entry(Frozen):
@@ -30,7 +31,7 @@ class Entry(Frozen):
     size: Annotated[int, Field(ge=0, strict=True)]
 
 
-_ENTRIES = TypeAdapter(list[Entry])
+_ENTRIES = TypeAdapter(Annotated[list[Entry], FailFast()])  # an error an entry would take gigabytes to tell
 
 
 def bytes_from_entries(entries: Iterable[Entry]) -> bytes:
@@ -133,5 +134,7 @@ def _check_name(name: str) -> None:
         raise ValueError(f"{name!r} is not a relative path of plain parts")
     if any(unicodedata.category(letter) == "Cc" or letter == "\\" for letter in name):
         raise ValueError(f"{name!r} holds a control character or a backslash")
+    if len(parts) > DEEPEST:
+        raise ValueError(f"{name[:40]!r}... is deeper than {DEEPEST} folders")
     if len(encoded) > LONGEST_NAME or any(len(part.encode()) > LONGEST_PART for part in parts):
         raise ValueError(f"{name[:40]!r}... is longer than {LONGEST_PART} bytes a part or {LONGEST_NAME} in all")
