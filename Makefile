@@ -6,7 +6,7 @@ PYTEST := $(BIN)/pytest
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo -n)
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup-ui run serve test test-slow check bench screenshots clean
+.PHONY: help install setup-ui run serve test test-slow fuzz check bench screenshots clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -34,6 +34,10 @@ test: install  ## every test that is quick
 
 test-slow: install  ## the long ones
 	$(PYTEST) -q -n 2 --dist loadgroup -m slow
+
+fuzz: install  ## every reader of bytes from disk under atheris, FUZZ_SECONDS (20) each; installs it
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[fuzz]'
+	$(BIN)/python -m tests.fuzz --seconds $(or $(FUZZ_SECONDS),20) $(ARGS)
 
 check: install  ## ruff, mypy, import floors
 	$(BIN)/ruff check .

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pydantic_core import from_json
+
 Waiting = Callable[[str], None]
 
 
@@ -43,7 +45,7 @@ def hold(device: str, purpose: str, waiting: Waiting = lambda holder: None) -> I
 def holder(device: str) -> str:
     """Who took the device last, in words."""
     try:
-        about = json.loads(lock_path(device).read_text(encoding="utf-8"))
+        about = from_json(lock_path(device).read_bytes())
         return f"{about['purpose']} (process {about['pid']})"
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return "another process"

@@ -6,8 +6,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import from_json
+
 from cxr_core import __version__
-from cxr_core.errors import UsageError
+from cxr_core.errors import RefusedError, UsageError
 from cxr_core.lineage import Account
 from cxr_core.refs import Record, Ref
 from cxr_core.release.contents import RELEASE_FILE, provenance
@@ -157,10 +159,15 @@ def _release(ref: Ref) -> Provenance | None:
     def read(name: str) -> Mapping[str, Any]:
         entry = entries[name]
         blob = Ref(form="blob", digest=entry.digest, size=entry.size, name=name)
-        content: Mapping[str, Any] = json.loads(store.read_bytes(blob))
+        content: Mapping[str, Any] = from_json(store.read_bytes(blob))
         return content
 
-    return provenance(read(RELEASE_FILE), read("lineage.json"))
+    try:
+        return provenance(read(RELEASE_FILE), read("lineage.json"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise RefusedError(
+            f"{ref.name} says of itself what no release says ({error}): make it anew, cxr promote"
+        ) from error
 
 
 def _named(ref: Ref, name: str) -> Ref:

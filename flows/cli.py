@@ -197,9 +197,11 @@ def doctor(store: StoreOption = None, json_: JsonOption = False) -> None:
 def report(run_id: RunOption = "latest", store: StoreOption = None, json_: JsonOption = False) -> None:
     """Show a run's decision table once more, and where its report is."""
     use_store(store)
-    from flows.runs import read_summary
+    from flows.runs import lost_of, read_summary, records_of
 
-    _end(read_summary(run_id), json_, verdict_only=True)
+    summary = read_summary(run_id)
+    summary["lost"] = lost_of(records_of(summary["run_id"]))
+    _end(summary, json_, verdict_only=True)
 
 
 @app.command()

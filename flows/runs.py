@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,11 +13,14 @@ from cxr_core.errors import CxrError, UsageError
 from cxr_core.refs import Record
 from cxr_core.report.cells import first_line
 from cxr_core.store import Store
+from cxr_core.store.why import parameter
 from flows.inputs import Inputs
 from tasks.place import current_store
 
 if TYPE_CHECKING:  # it brings Prefect, which looking into the store does without
     from flows.ledger import Ledger
+
+_BRANCH = ("precision", "backend")
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,19 @@ def records_of(run_id: str = "latest", store: Store | None = None) -> list[Recor
     """Every record of a run, from its own account: also those that a later refresh has replaced."""
     account = (store or current_store()).read_run(run_id)
     return [Record.model_validate(content) for content in account.get("records", {}).values()]
+
+
+def lost_of(records: Iterable[Record]) -> list[dict[str, Any]]:
+    """What these records name and the store has no more, each with the stage and branch that left it."""
+    return [
+        {
+            "output": name, "stage": record.stage, "digest": ref.digest,
+            "branch": "@".join(str(part) for part in (parameter(record.parts, word) for word in _BRANCH) if part),
+        }
+        for record in records
+        for name, ref in record.outputs.items()
+        if not current_store().has(ref)
+    ]  # fmt: skip
 
 
 def newest_with(stage: str, run_id: str = "latest") -> tuple[str, list[Record]]:

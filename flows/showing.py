@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -83,6 +83,7 @@ def print_summary(summary: dict[str, Any]) -> None:
         f"{len(stages)} stages, {cached} of them from the store; looks at test: {summary.get('looks_at_test')}",
         highlight=False,
     )
+    print_lost(summary.get("lost", []))
     if summary.get("recommended"):
         chosen = summary["recommended"]
         output.print(f"fastest that passed: {chosen['precision']} on {chosen['backend']}", highlight=False)
@@ -90,6 +91,16 @@ def print_summary(summary: dict[str, Any]) -> None:
         output.print(f"run: {summary['url']}", highlight=False, soft_wrap=True)
     if summary.get("report"):
         output.print(f"report: {summary['report']}", highlight=False, soft_wrap=True)
+
+
+def print_lost(lost: Iterable[Mapping[str, Any]]) -> None:
+    """What an old account names and the store has no more: ``engine lost: ...``."""
+    for one in lost:
+        output.print(
+            f"{one['output']} lost: {one['digest']}, left by {one['stage']} {one['branch']}".rstrip()
+            + ", is no longer in the store. Its figures stay true of it; a rerun makes another",
+            markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
 
 
 def print_data(data: dict[str, Any]) -> None:

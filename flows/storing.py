@@ -11,8 +11,8 @@ from cxr_core.errors import UsageError
 from cxr_core.refs import Record, Ref
 from cxr_core.store import Kept, Store
 from flows.answering import answer
-from flows.runs import expired, records_of
-from flows.showing import output, progress_bars
+from flows.runs import expired, lost_of, records_of
+from flows.showing import output, print_lost, progress_bars
 from tasks.place import current_store
 
 if TYPE_CHECKING:
@@ -46,7 +46,14 @@ def show(name: str, as_json: bool) -> None:
     """A record by key, or whatever records say of an artifact's digest."""
     found = named(name)
     document = found.model_dump(mode="json")
-    answer(document) if as_json else output.print_json(data=document)
+    if as_json:
+        answer(document)
+        return
+    output.print_json(data=document)
+    if isinstance(found, Record):
+        print_lost(lost_of([found]))
+    elif not current_store().has(found):
+        print_lost([lost for lost in lost_of(_all_records(current_store())) if lost["digest"] == found.digest][:1])
 
 
 def verify(as_json: bool) -> int:
@@ -162,7 +169,7 @@ def named(name: str, store: Store | None = None) -> Record | Ref:
     wanted = name.removeprefix("sha256:")
     records = list(store.records())
     if not any(_answers_to(record, wanted) for record in records):  # replaced since, but a run still names it
-        records = [record for run in store.runs() for record in records_of(run.run_id, store)]
+        records = _all_records(store)
     by_key = {record.key: record for record in records if record.key.startswith(wanted)}
     by_digest = {
         ref.digest: ref
@@ -177,6 +184,11 @@ def named(name: str, store: Store | None = None) -> Record | Ref:
             "give at least 4 and enough digits of a key or digest (cxr store ls shows them)"
         )
     return found[0]
+
+
+def _all_records(store: Store) -> list[Record]:
+    """Those that runs embed: also what was replaced or withdrawn since."""
+    return [record for run in store.runs() for record in records_of(run.run_id, store)]
 
 
 def _answers_to(record: Record, wanted: str) -> bool:

@@ -16,7 +16,7 @@ import json
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, update_wrapper
@@ -38,6 +38,7 @@ from tasks.caching import ContentKey, RecordStorage, StoreLocks
 from tasks.key import key_of, keyed
 from tasks.place import current_store
 from tasks.progress import Reporter
+from tasks.room import require_room
 
 _LOG_SHOWN = 4000  # characters of a child's log that the UI shows; the whole log is in the store
 
@@ -165,6 +166,7 @@ def _run(declared: Stage, parameters: Mapping[str, Any]) -> Record:
     key = key_of(parts)
     branch = branch_of(parameters)
     label = f"{declared.name} {branch}".strip()
+    require_room(store, label, parts, _refs_in(declared.bind(parameters)))
     logger = get_run_logger()
     with (
         translated(store.root, f"running {label}"),
@@ -237,6 +239,23 @@ def _json(store: Store, value: Any, folder: Path) -> JsonValue:
     if isinstance(value, list | tuple):
         return [_json(store, inner, folder / str(index)) for index, inner in enumerate(value)]
     return str(value) if isinstance(value, Path) else value
+
+
+def _refs_in(value: Any) -> Iterator[Ref]:
+    """Every reference in an argument, at any depth."""
+    inner: Iterable[Any] = ()
+    if isinstance(value, Ref):
+        yield value
+    elif isinstance(value, Unkeyed | AsJson):
+        inner = [value.value]
+    elif isinstance(value, BaseModel):
+        inner = [getattr(value, name) for name in type(value).model_fields]
+    elif isinstance(value, Mapping):
+        inner = value.values()
+    elif isinstance(value, list | tuple):
+        inner = value
+    for one in inner:
+        yield from _refs_in(one)
 
 
 def bare(value: Any) -> Any:

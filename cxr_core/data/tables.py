@@ -27,7 +27,7 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """A table written by :func:`write_table`. Text stays text: a patient ``007`` or ``NA`` is no number and no gap.
 
     Raises:
-        DataError: no such file, or a column is missing.
+        DataError: no such file, a column is missing, or a number is none.
     """
     import pandas as pd
 
@@ -41,4 +41,7 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
             f"expected columns {', '.join(columns)} in {path}, missing {', '.join(missing)}; "
             "run the stage that writes it again"
         )
-    return table.astype({name: kind for name, kind in _NUMBERS.items() if name in table.columns})
+    try:
+        return table.astype({name: kind for name, kind in _NUMBERS.items() if name in table.columns})
+    except (ValueError, OverflowError) as error:
+        raise DataError(f"expected whole numbers in {path}: {error}; run the stage that writes it again") from error

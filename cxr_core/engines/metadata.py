@@ -1,12 +1,12 @@
 """What lies beside an engine, and the check that refuses a foreign engine before it is loaded."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from pydantic import JsonValue, ValidationError
+from pydantic_core import from_json
 
 from cxr_core.engines.contract import Backend
 from cxr_core.engines.registry import backend
@@ -56,7 +56,7 @@ def read_metadata(path: Path) -> EngineMetadata:
         RefusedError: unreadable, or of another shape.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = from_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise RefusedError(f"engine metadata {path.name} cannot be read: {error}; build the engine again") from error
     return _validated(content)

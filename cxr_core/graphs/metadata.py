@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
+from pydantic_core import from_json
 
 from cxr_core.config import TensorsConfig
 from cxr_core.errors import ModelError
@@ -59,8 +60,8 @@ def read_metadata(model: "onnx.ModelProto") -> GraphMetadata:
     values, problems = {}, []
     for name, text in found.items():
         try:
-            values[name] = json.loads(text)
-        except json.JSONDecodeError:
+            values[name] = from_json(text)
+        except ValueError:
             problems.append(f"{_PREFIX}{name}: expected JSON, found {text!r}")
     try:
         if not problems:

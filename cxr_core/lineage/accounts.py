@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from cxr_core.errors import StoreError
 from cxr_core.refs import Record, Ref
@@ -102,7 +103,7 @@ def _lineage_of(store: Store, ref: Ref) -> list[Any]:
         if ref.form != "tree" or entry is None:
             return []
         there = Ref(form="blob", digest=entry.digest, size=entry.size, name=LINEAGE_FILE)
-        content = json.loads(store.read_bytes(there))
+        content = from_json(store.read_bytes(there))
     except (StoreError, ValueError):  # lost or damaged: others may tell of the same
         return []
     nodes = content.get("nodes") if isinstance(content, dict) else None

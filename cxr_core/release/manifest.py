@@ -3,7 +3,7 @@
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import StringConstraints, ValidationError, model_validator
+from pydantic import FailFast, StringConstraints, ValidationError, model_validator
 
 from cxr_core.refs import Frozen, Ref
 from cxr_core.store.seals import digest_of
@@ -30,9 +30,9 @@ class Bundle(Frozen):
     schema_version: Literal[1] = 1
     kind: Literal["release", "artifact", "run"]
     name: BundleName
-    artifacts: tuple[Held, ...]
-    files: tuple[Entry, ...]
-    lost: tuple[Ref, ...] = ()
+    artifacts: Annotated[tuple[Held, ...], FailFast()]
+    files: Annotated[tuple[Entry, ...], FailFast()]
+    lost: Annotated[tuple[Ref, ...], FailFast()] = ()
 
     @model_validator(mode="after")
     def _names_may_be_kept(self) -> "Bundle":

@@ -49,12 +49,18 @@ def pack(store: Store, bundle: Bundle, made: Provenance, file: Path, key: Path |
     Raises:
         UsageError: the file is there with other content, cannot be written, or the key is none.
         DamagedArtifact, MissingArtifact: what it should hold is not whole; no file is left.
+        RefusedError: the lineage in it is none.
     """
     for held in bundle.artifacts:
         store.verify_ref(held.ref)
     manifest = bytes_from_json(bundle.model_dump(mode="json"))
     digests = {MANIFEST: digest_of(manifest), **{FILES + entry.name: entry.digest for entry in bundle.files}}
-    provenance = statement(digests.items(), made)
+    try:
+        provenance = statement(digests.items(), made)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # a lineage that was brought, not written here
+        raise RefusedError(
+            f"{bundle.name} tells of its making what no lineage tells ({error}): make it anew"
+        ) from error
     head = [(STATEMENT, provenance)]
     if key is not None:
         head.append((ENVELOPE, envelope.signed(provenance, key)))

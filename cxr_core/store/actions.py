@@ -12,7 +12,7 @@ from pydantic_core import from_json
 from cxr_core.errors import MissingArtifact, StoreError
 from cxr_core.refs import Record
 from cxr_core.store.artifacts import Artifacts
-from cxr_core.store.disk import entries, translated, write_atomic
+from cxr_core.store.disk import entries, read_file, translated, write_atomic
 from cxr_core.store.layout import Layout
 from cxr_core.store.leases import guard
 from cxr_core.store.locks import held
@@ -69,10 +69,11 @@ class Actions:
 
     def written(self, key: str) -> float:
         """When the record of a key was written, in seconds since 1970; 0 where there is none."""
-        try:
-            return self.layout.action(key).stat().st_mtime
-        except FileNotFoundError:
-            return 0.0
+        with translated(self.layout.root, "reading a record"):
+            try:
+                return self.layout.action(key).stat().st_mtime
+            except FileNotFoundError:
+                return 0.0
 
     def record(self, key: str) -> Record:
         """The record of a key. Raises as ``read``."""
@@ -80,18 +81,24 @@ class Actions:
 
     def newest_first(self) -> list[StoredRecord]:
         """Every readable record, newest file first; others are skipped with a warning. Outputs are not looked at."""
-        found = [stored for key in entries(self.layout.actions) if (stored := self._stored(key))]
+        found = [stored for key in self._keys() if (stored := self._stored(key))]
         return sorted(found, key=lambda stored: (-stored.written_ns, stored.record.key))
+
+    def recent(self) -> Iterator[Record]:
+        """Every readable record, newest file first, each read when it is asked for; others are skipped."""
+        for _, key in sorted((-self.written(key), key) for key in self._keys()):
+            if stored := self._stored(key):
+                yield stored.record
 
     def records(self) -> Iterator[Record]:
         """Every readable record in the order of their keys; others are skipped with a warning."""
-        for key in entries(self.layout.actions):
+        for key in self._keys():
             if stored := self._stored(key):
                 yield stored.record
 
     def _read(self, key: str, path: Path) -> bytes:
         try:
-            content = unsealed(path.read_bytes())
+            content = unsealed(read_file(path))
             record = record_from_content(content, key)
         except FileNotFoundError:
             raise MissingArtifact(f"no record for key {key} in {path.parent}: its stage has yet to run") from None
@@ -99,9 +106,14 @@ class Actions:
             raise _miss(path, f"cannot be read: {error.strerror}") from error
         except ValueError as error:
             raise _miss(path, str(error)) from error
-        if reason := self._promise(record):
-            raise _miss(path, f"stage {record.stage}, {reason}")
+        with translated(self.layout.root, "reading a record"):
+            if reason := self._promise(record):
+                raise _miss(path, f"stage {record.stage}, {reason}")
         return content
+
+    def _keys(self) -> list[str]:
+        with translated(self.layout.root, "listing records"):
+            return entries(self.layout.actions)
 
     def _stored(self, key: str) -> StoredRecord | None:
         path = self.layout.actions / key
@@ -129,7 +141,7 @@ def record_from_file(path: Path) -> Record:
         OSError: it cannot be read.
         ValueError: torn, damaged, foreign, or of another key.
     """
-    return record_from_content(unsealed(path.read_bytes()), path.name)
+    return record_from_content(unsealed(read_file(path)), path.name)
 
 
 def record_from_content(content: bytes, key: str) -> Record:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cxr_core.errors import DamagedArtifact
 from cxr_core.store.blobs import Blobs
-from cxr_core.store.disk import fsync_folder, make_folder, remove, temporary, translated, write_all
+from cxr_core.store.disk import fsync_folder, make_folder, temporary, translated, write_all
 from cxr_core.store.leases import note
 from cxr_core.store.locks import held
 
@@ -39,8 +39,8 @@ def adopt(blobs: Blobs, digest: str, size: int, chunks: Iterable[bytes], unsynce
         make_folder(target.parent)
         with held(layout.store_lock, layout.root, shared=True):
             note(layout, "blob", digest)
-            path.replace(target)  # also over a damaged one: its bytes are not what its name says
-            remove(layout.quarantine / "notes" / digest[7:])
+            blobs.place(str(path), digest)
+            blobs.drop_note(digest)
     unsynced.add(target.parent)
 
 

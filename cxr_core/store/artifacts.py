@@ -11,7 +11,7 @@ from pydantic import JsonValue, ValidationError
 from cxr_core.errors import MissingArtifact, StoreError, UsageError
 from cxr_core.refs import Ref
 from cxr_core.store.blobs import Blobs, Fault
-from cxr_core.store.disk import translated
+from cxr_core.store.disk import read_file, translated
 from cxr_core.store.intake import put_blobs
 from cxr_core.store.layout import checked_name
 from cxr_core.store.leases import note
@@ -37,7 +37,11 @@ class Artifacts:
             StoreError: the store cannot be written.
         """
         checked_name(name, "artifact name")
-        if not path.is_dir() or path.is_symlink():
+        try:
+            folder = path.is_dir() and not path.is_symlink()
+        except OSError as error:
+            raise UsageError(f"{path} cannot be looked at ({error.strerror}): nothing was put") from error
+        if not folder:
             [(digest, size)] = put_blobs(self.blobs, [path])
             return _ref("blob", digest, size, name, facts)
         return self._put_tree(path, name, facts)
@@ -87,7 +91,7 @@ class Artifacts:
         """
         if ref.form == "blob":
             return (Entry(digest=ref.digest, name=ref.name, size=ref.size),)
-        data = self.blobs.layout.blob(ref.digest).read_bytes()
+        data = read_file(self.blobs.layout.blob(ref.digest))
         if f"sha256:{hashlib.sha256(data).hexdigest()}" != ref.digest:
             raise ValueError("the listing's bytes do not have its digest")
         return entries_from_bytes(data)
@@ -110,10 +114,14 @@ class Artifacts:
         return [fault for fault in found if fault is not None]
 
     def digests(self, ref: Ref) -> set[str]:
-        """Every blob that a ref needs, the listing too; of a tree without a readable listing, that alone."""
+        """Every blob that a ref needs, the listing too; of a tree whose listing is lost or damaged, that alone.
+
+        Raises:
+            OSError: the listing cannot be read, so that nobody knows what it names.
+        """
         try:
             return {ref.digest, *(entry.digest for entry in self.entries(ref))}
-        except (OSError, ValueError):
+        except (FileNotFoundError, ValueError):
             return {ref.digest}
 
     def path(self, ref: Ref) -> Path:
@@ -126,8 +134,9 @@ class Artifacts:
         if ref.form == "tree":
             raise StoreError(f"{ref.name} ({ref.digest}) is a tree and has no single path: check it out into a folder")
         path = self.blobs.layout.blob(ref.digest)
-        if not path.is_file():
-            raise MissingArtifact(missing(ref, "no such file"))
+        with translated(self.blobs.layout.root, f"looking for {ref.name}"):
+            if not path.is_file():
+                raise MissingArtifact(missing(ref, "no such file"))
         return path
 
     def link(self, ref: Ref, folder: Path) -> Path:

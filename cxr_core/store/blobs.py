@@ -5,12 +5,13 @@ import os
 import stat
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from cxr_core.store.disk import CHUNK
+from cxr_core.store.disk import CHUNK, make_folder, remove
 from cxr_core.store.layout import Layout
 from cxr_core.store.parallel import on_all_cores, portions
 from cxr_core.store.trees import kind_of
@@ -84,6 +85,32 @@ class Blobs:
         except OSError:
             return False
         return True
+
+    def place(self, path: str, digest: str) -> None:
+        """Gives a temporary file that blob's name, in place of whatever has it: a damaged blob, a symlink, a folder.
+
+        To be called with the store's lock held.
+
+        Raises:
+            OSError: it cannot be renamed.
+        """
+        try:
+            os.replace(path, self.file(digest))  # noqa: PTH105 - thousands of them
+        except IsADirectoryError:
+            aside = self.layout.quarantine / "foreign" / f"{digest[9:]}.{Path(path).name}"
+            make_folder(aside.parent)
+            with suppress(FileNotFoundError):  # another put has just done so
+                Path(self.file(digest)).rename(aside)
+            os.replace(path, self.file(digest))  # noqa: PTH105
+
+    def drop_note(self, digest: str) -> None:
+        """Forgets that a blob was damaged or missing, now that it is there.
+
+        Raises:
+            OSError: the note cannot be removed.
+        """
+        with suppress(IsADirectoryError):  # no note; verify deals with it
+            remove(self.layout.quarantine / "notes" / digest[7:])
 
     @cached_property
     def _folder(self) -> str:

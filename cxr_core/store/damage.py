@@ -3,16 +3,24 @@
 import hashlib
 import json
 import logging
+import re
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic_core import from_json
 
 from cxr_core.store.actions import Actions, record_from_file
 from cxr_core.store.artifacts import Artifacts
 from cxr_core.store.blobs import Blobs, Fault
-from cxr_core.store.disk import entries, fsync_folder, make_folder, remove, translated, write_atomic
+from cxr_core.store.disk import entries, fsync_folder, make_folder, read_file, remove, translated, write_atomic
 from cxr_core.store.layout import Layout
 from cxr_core.store.locks import held
+from cxr_core.store.seals import sealed, unsealed
 
+LOST_NOTE = "noted earlier; the note itself was damaged"
+
+_DIGITS = re.compile("[0-9a-f]{64}")
 _log = logging.getLogger("cxr.store")
 
 
@@ -52,15 +60,25 @@ class Quarantine:
         name = relative.name if room == "actions" else "_".join(relative.parts[1:])
         if len(name.encode()) > 200:
             name = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()
+        # What lies in the place of the lock itself is no lock, and nobody can hold it.
+        unlocked = path == self.layout.store_lock
         with (
             translated(self.layout.root, "moving a damaged file to quarantine"),
-            held(self.layout.store_lock, self.layout.root),
+            nullcontext() if unlocked else held(self.layout.store_lock, self.layout.root),
         ):
             self._move(path, self.layout.quarantine / room / name)
         _log.warning("%s is now in quarantine: %s", path, reason)
 
     def withdraw(self, digests: set[str]) -> list[str]:
-        """Moves away every record that needs one of these blobs; their keys. Their stages run again."""
+        """Moves away every record that needs one of these blobs; their keys. Their stages run again.
+
+        Raises:
+            StoreError: the store cannot be read or written.
+        """
+        with translated(self.layout.root, "withdrawing records"):
+            return self._withdrawn(digests)
+
+    def _withdrawn(self, digests: set[str]) -> list[str]:
         found = []
         for key in entries(self.layout.actions):
             path = self.layout.actions / key
@@ -85,25 +103,36 @@ class Quarantine:
 
     def notes(self) -> dict[str, str]:
         """Reasons by digest of all noted damage."""
-        return {f"sha256:{name}": self._reason(name) for name in entries(self._notes) if len(name) == 64}
+        found = {f"sha256:{name}": self._read_note(name) for name in entries(self._notes) if _DIGITS.fullmatch(name)}
+        return {digest: reason if broken is None else LOST_NOTE for digest, (reason, broken) in found.items()}
+
+    def damaged_notes(self) -> list[tuple[Path, str]]:
+        """Notes that are none, each with why."""
+        found = ((self._notes / name, self._read_note(name)[1]) for name in entries(self._notes))
+        return [(path, broken) for path, broken in found if broken is not None]
 
     @property
     def _notes(self) -> Path:
         return self.layout.quarantine / "notes"
 
-    def _reason(self, name: str) -> str:
+    def _read_note(self, name: str) -> tuple[str, str | None]:
+        """The reason in a note; and, where it cannot be read, why."""
         try:
-            return str(json.loads((self._notes / name).read_bytes())["reason"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return "noted earlier; the note itself is unreadable"
+            content = from_json(unsealed(read_file(self._notes / name)))
+            if content["digest"] != f"sha256:{name}":
+                raise ValueError(f"expected the note of sha256:{name}, found that of {content['digest']!r}")
+            return str(content["reason"]), None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            return "", str(error)
 
     def _write_note(self, fault: Fault) -> None:
-        data = json.dumps({"digest": fault.digest, "reason": fault.reason}).encode()
+        data = sealed(json.dumps({"digest": fault.digest, "reason": fault.reason}).encode())
         write_atomic(self._notes / fault.digest[7:], data, self.layout.tmp)
 
     def _move(self, source: Path, target: Path) -> None:
         make_folder(target.parent)
-        if target.is_dir() and not target.is_symlink():  # an earlier folder of that name cannot be renamed over
+        folders = [path.is_dir() and not path.is_symlink() for path in (source, target)]
+        if folders[1] or (folders[0] and target.exists()):  # neither is renamed over the other
             target = target.with_name(f"{target.name}.{len(entries(target.parent))}")
         try:
             source.replace(target)

@@ -11,7 +11,7 @@ from pydantic_core import from_json
 
 from cxr_core.errors import UsageError
 from cxr_core.refs import Ref
-from cxr_core.store.disk import translated, write_atomic
+from cxr_core.store.disk import read_file, translated, write_atomic
 from cxr_core.store.layout import Layout
 from cxr_core.store.seals import sealed, unsealed
 
@@ -40,7 +40,7 @@ def read_document(path: Path) -> dict[str, Any]:
         OSError: it cannot be read.
         ValueError: torn, damaged or foreign.
     """
-    return document_from_bytes(path.read_bytes())
+    return document_from_bytes(read_file(path))
 
 
 def document_from_bytes(data: bytes) -> dict[str, Any]:

@@ -100,7 +100,7 @@ class Collector:
         """Collects, or with ``dry_run`` tells what it would collect.
 
         Raises:
-            DamagedArtifact: a run or pin is unreadable, so what it names is unknown: verify comes first.
+            DamagedArtifact: a run, pin or record is unreadable, so what it names is unknown: verify comes first.
             StoreError: the store cannot be written.
         """
         alone = held(self.layout.gc_lock, self.layout.root, holder="gc")
@@ -147,8 +147,8 @@ class Collector:
         self._keep(salvaged(self.layout, self._needs), "quarantine")
         old = []
         for namer in found:
-            if namer.room == "actions" and namer.broken is None:
-                if self.now - namer.written > self._record_age:
+            if namer.room == "actions":
+                if self.now - self._readable(namer).written > self._record_age:
                     old.append(namer)
                 else:
                     self._keep(self._needs.of_all(namer.refs), "records")

@@ -16,7 +16,16 @@ from pathlib import Path
 
 from cxr_core.errors import UsageError
 from cxr_core.store.blobs import Blobs
-from cxr_core.store.disk import CHUNK, entries, fsync_folder, make_folder, new_file, remove, translated, write_all
+from cxr_core.store.disk import (
+    CHUNK,
+    entries,
+    fsync_folder,
+    make_folder,
+    new_file,
+    require_room,
+    translated,
+    write_all,
+)
 from cxr_core.store.leases import note
 from cxr_core.store.locks import held
 from cxr_core.store.parallel import on_all_cores, portions
@@ -93,12 +102,15 @@ class Intake:
             return self._small(source, source, look)
         descriptor, size = _opened(source)
         try:
+            if size > CHUNK:
+                require_room(self.blobs.layout.root, _DOING, size)
             head = os.read(descriptor, min(size, CHUNK) + 1)
             if more := os.read(descriptor, 1):
                 return self._large(chain((head, more), _chunks(descriptor)), source, size, look)
             return self._small(head, source, look)
         finally:
-            os.close(descriptor)
+            with suppress(OSError):  # it was only read
+                os.close(descriptor)
 
     def _small(self, data: bytes, source: Source, look: bool) -> Taken:
         digest, size = digest_of(data), len(data)
@@ -184,10 +196,10 @@ class Intake:
                 gone = {digest: source for digest, source in self._whole.items() if not self.blobs.touch(digest)}
                 noted = set(entries(layout.quarantine / "notes"))
                 for digest, path in self._written.items():
-                    os.replace(path, self.blobs.file(digest))  # noqa: PTH105
+                    self.blobs.place(path, digest)
                     self._temporary.discard(path)
                     if digest[7:] in noted:
-                        remove(layout.quarantine / "notes" / digest[7:])
+                        self.blobs.drop_note(digest)
             shards = {digest[7:9] for digest in (*self._written, *self._whole.keys() - gone.keys())}
             if shards:
                 self.syncer.folders(layout.blobs / shard for shard in sorted(shards))
@@ -224,10 +236,15 @@ def _opened(source: str | Path) -> tuple[int, int]:
     except OSError as error:
         kind = "is a symlink" if Path(source).is_symlink() else f"cannot be opened ({error.strerror})"
         raise UsageError(f"{source} {kind}; expected a regular file to put into the store") from error
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode):
-        os.close(descriptor)
-        raise UsageError(f"{source} is {kind_of(found.st_mode)}; expected a regular file to put into the store")
+    try:
+        found = os.fstat(descriptor)
+        wrong = None if stat.S_ISREG(found.st_mode) else f"is {kind_of(found.st_mode)}; expected a regular file"
+    except OSError as error:
+        wrong = f"cannot be looked at ({error.strerror}); expected a regular file"
+    if wrong:
+        with suppress(OSError):
+            os.close(descriptor)
+        raise UsageError(f"{source} {wrong} to put into the store")
     return descriptor, found.st_size
 
 

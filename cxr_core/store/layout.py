@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxr_core.errors import StoreError, UsageError
-from cxr_core.store.disk import make_folder, translated
+from cxr_core.store.disk import make_folder, read_file, translated
 from cxr_core.store.migration import FORMAT, migrate, write_format
 
 FOLDERS = ("blobs/sha256", "actions", "runs", "pins", "leases", "quarantine", "work", "tmp", "locks", "attempts")
@@ -152,9 +152,11 @@ def _format(layout: Layout) -> int:
     path = layout.root / "FORMAT"
     with translated(layout.root, "reading FORMAT"):
         try:
-            text = path.read_bytes()[:100].decode("utf-8", "replace").strip()
+            text = read_file(path)[:100].decode("utf-8", "replace").strip()
         except FileNotFoundError:
             return 0
+        except ValueError as error:
+            raise StoreError(f"{path} is damaged: it {error} that holds {FORMAT}. Restore it") from None
     if not re.fullmatch(r"[0-9]{1,9}", text):
         raise StoreError(f"{path} holds {text[:20]!r}, expected {FORMAT}: the file is damaged, restore it")
     if int(text) > FORMAT:

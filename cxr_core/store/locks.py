@@ -17,8 +17,10 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pydantic_core import from_json
+
 from cxr_core.errors import StoreError
-from cxr_core.store.disk import make_folder, translated
+from cxr_core.store.disk import make_folder, read_file, translated
 
 _SHORTEST, _LONGEST, _LEAST = 0.002, 0.05, 0.02
 _held: set[int] = set()
@@ -57,11 +59,13 @@ def take(path: Path, *, shared: bool = False, timeout: float | None = None, hold
 def give(descriptor: int) -> None:
     """Frees what ``take`` returned."""
     _held.discard(descriptor)
-    os.close(descriptor)
+    with suppress(OSError):  # it is closed, and the lock free, whatever a server says of it
+        os.close(descriptor)
 
 
 def _attempt(path: Path, shared: bool) -> int | None:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    # O_NOFOLLOW: the holder is written into it, and must not be into a file elsewhere.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         named = path.stat()
@@ -92,7 +96,7 @@ def _now() -> str:
 def who_holds(path: Path) -> str:
     """A few words on who holds the lock, as far as its file tells."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = from_json(read_file(path))
         return f"{found['holder']} (process {found['pid']} on {found['host']}, since {found['since']})"
     except (OSError, ValueError, KeyError, TypeError):
         return "an unnamed holder"
@@ -175,10 +179,11 @@ class FlockTable:
 
     def is_locked(self, key: str) -> bool:
         """Whether anyone holds it, in any process."""
-        if not self.path(key).exists():
-            return False
-        # A shared look keeps other looks free and an acquirer out for microseconds only; it tries again.
-        descriptor = take(self.path(key), shared=True, timeout=0)
+        with translated(self._folder.parent, "looking at a lock"):
+            if not self.path(key).exists():
+                return False
+            # A shared look keeps other looks free and an acquirer out for microseconds only; it tries again.
+            descriptor = take(self.path(key), shared=True, timeout=0)
         if descriptor is None:
             return True
         give(descriptor)
@@ -186,9 +191,10 @@ class FlockTable:
 
     def wait(self, key: str, timeout: float | None = None) -> bool:
         """True once nobody holds it; False when it was still held after ``timeout`` seconds."""
-        if not self.path(key).exists():
-            return True
-        descriptor = take(self.path(key), shared=True, timeout=timeout)
+        with translated(self._folder.parent, "waiting for a lock"):
+            if not self.path(key).exists():
+                return True
+            descriptor = take(self.path(key), shared=True, timeout=timeout)
         if descriptor is None:
             return False
         give(descriptor)

@@ -1,13 +1,14 @@
 """Who names which artifacts: runs, pins and records, read once for verify and gc."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from cxr_core.refs import Ref
 from cxr_core.store.actions import record_from_file
 from cxr_core.store.artifacts import Artifacts
-from cxr_core.store.disk import entries
+from cxr_core.store.disk import entries, read_file
 from cxr_core.store.documents import digests_in, refs_in
 from cxr_core.store.layout import Layout
 from cxr_core.store.pins import pin_files, read_pin
@@ -29,9 +30,11 @@ class Namer:
 def namers(layout: Layout) -> Iterator[Namer]:
     """Every run account, pin and record. ``written`` is the file's time in seconds since 1970."""
     for run_id in entries(layout.runs):
-        path = layout.runs / run_id / "run.json"
-        if path.parent.is_dir():
-            yield from _namer("runs", run_id, path, layout)
+        folder = layout.runs / run_id
+        if folder.is_dir() and not folder.is_symlink():
+            yield from _namer("runs", run_id, folder / "run.json", layout)
+        elif not run_id.startswith("."):
+            yield Namer("runs", run_id, folder, 0.0, broken="expected the folder of a run")
     for path in pin_files(layout):
         yield from _namer("pins", path.relative_to(layout.pins).as_posix(), path, layout)
     for key in entries(layout.actions):
@@ -39,7 +42,7 @@ def namers(layout: Layout) -> Iterator[Namer]:
 
 
 def look_again(namer: Namer, layout: Layout) -> Namer | None:
-    """What its file says now; None where it has gone."""
+    """The account as it reads now, None when it is gone: a disk may fail once, and a writer may just have been here."""
     return next(_namer(namer.room, namer.name, namer.path, layout), None)
 
 
@@ -108,8 +111,7 @@ def salvaged(layout: Layout, needs: Needs) -> set[str]:
     for room in ("runs", "pins"):
         folder = layout.quarantine / room
         for name in entries(folder):
-            path = folder / name
-            if path.is_file():
-                for digest in digests_in(path.read_bytes()):
+            with suppress(ValueError):  # no file, so nothing to be saved from
+                for digest in digests_in(read_file(folder / name)):
                     found |= needs.of_tree(digest)
     return found

@@ -58,7 +58,9 @@ class Pins:
     def all(self) -> dict[str, tuple[Ref, ...]]:
         """Every readable pin by name; others are skipped with a warning."""
         found = {}
-        for path in pin_files(self.layout):
+        with translated(self.layout.root, "listing pins"):
+            files = pin_files(self.layout)
+        for path in files:
             try:
                 name, refs = read_pin(path, self.layout)
                 found[name] = refs
@@ -68,8 +70,15 @@ class Pins:
 
 
 def pin_files(layout: Layout) -> list[Path]:
-    """The files of all pins, readable or not."""
-    return sorted(path for path in layout.pins.rglob("*") if not path.is_dir())
+    """The files of all pins, readable or not; and what lies in the place of one."""
+    return sorted(path for path in layout.pins.rglob("*") if not _holds_pins(path) and not path.name.startswith("."))
+
+
+def _holds_pins(path: Path) -> bool:
+    """Whether it is a folder of pins. ``x.json`` may be one too, for a pin ``x.json/y``, but not an empty one."""
+    if path.is_symlink() or not path.is_dir():
+        return False
+    return path.suffix != ".json" or any(path.rglob("*.json"))
 
 
 def read_pin(path: Path, layout: Layout) -> tuple[str, tuple[Ref, ...]]:

@@ -77,7 +77,9 @@ class Runs:
     def newest_first(self) -> list[Run]:
         """Every readable run, the last started first; others are skipped with a warning."""
         found = []
-        for run_id in entries(self.layout.runs):
+        with translated(self.layout.root, "listing runs"):
+            run_ids = entries(self.layout.runs)
+        for run_id in run_ids:
             path = self.layout.runs / run_id / "run.json"
             try:
                 found.append(read_run(path))
@@ -118,6 +120,8 @@ def read_run(path: Path) -> Run:
         OSError: it cannot be read.
         ValueError: torn, damaged, foreign, or of another run.
     """
+    if path.parent.is_symlink():
+        raise ValueError("its folder is a symlink")
     return _run(read_document(path), path.parent.name)
 
 

@@ -20,7 +20,7 @@ from cxr_core.store.actions import Actions, StoredRecord
 from cxr_core.store.artifacts import Artifacts, Facts, missing
 from cxr_core.store.blobs import Blobs
 from cxr_core.store.damage import Quarantine
-from cxr_core.store.disk import make_folder, translated
+from cxr_core.store.disk import make_folder, read_file, require_room, translated
 from cxr_core.store.documents import refs_in
 from cxr_core.store.keeping import keepers
 from cxr_core.store.layout import Layout, checked_key, checked_name, open_layout
@@ -112,7 +112,8 @@ class Store:
         with guard(self._layout):
             note(self._layout, ref.form, ref.digest)
         faults = self._artifacts.faults(ref, deep=True)
-        damaged = [fault for fault in faults if fault.kind == "damaged"]
+        # Looked at twice: a disk that fails once must cost no record.
+        damaged = [fault for fault in faults if fault.kind == "damaged" and self._is_damaged(fault.digest)]
         if not damaged:
             if faults:
                 raise MissingArtifact(missing(ref, f"blob {faults[0].digest}: {faults[0].reason}"))
@@ -127,6 +128,10 @@ class Store:
         except StoreError as error:
             raise DamagedArtifact(f"{message}. It could not be moved to quarantine: {error}") from error
         raise DamagedArtifact(f"{message}; its bytes are in {self._layout.quarantine}")
+
+    def _is_damaged(self, digest: str) -> bool:
+        fault = self._blobs.fault(digest, deep=True)
+        return fault is not None and fault.kind == "damaged"
 
     def path(self, ref: Ref) -> Path:
         """The file of a blob, not verified, for tools that open it read-only.
@@ -200,13 +205,23 @@ class Store:
         path = self.path(ref)
         with translated(self.root, f"reading {ref.name}"):
             try:
-                data = path.read_bytes()
+                data = read_file(path)
             except FileNotFoundError:  # moved to quarantine or collected since the line above
                 raise MissingArtifact(missing(ref, "no such file")) from None
-        if len(data) != ref.size or digest_of(data) != ref.digest:
+            except ValueError:
+                data = None
+        if data is None or len(data) != ref.size or digest_of(data) != ref.digest:
             self.verify_ref(ref)
             return self.read_bytes(ref)  # repaired in between
         return data
+
+    def require_room(self, doing: str, needed: int, files: int = 0, why: str = "") -> None:
+        """Whether so many bytes in so many files have room, before any is written. ``why`` says how it is known.
+
+        Raises:
+            StoreFull: they have not.
+        """
+        require_room(self.root, doing, needed, files, why)
 
     # Work in progress
 
@@ -253,6 +268,10 @@ class Store:
     def records(self) -> Iterator[Record]:
         """Every readable record by key; others are skipped with a warning. Outputs are not looked at."""
         return self._actions.records()
+
+    def recent(self) -> Iterator[Record]:
+        """Every readable record, newest file first, each read when it is asked for."""
+        return self._actions.recent()
 
     def records_newest_first(self) -> list[StoredRecord]:
         """Every readable record with the time of its file, newest first."""

@@ -13,13 +13,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import FailFast, Field, TypeAdapter, ValidationError
 
 from cxr_core.errors import UsageError
 from cxr_core.refs import Digest, Frozen
 
 LONGEST_PART = 255
 LONGEST_NAME = 1024
+DEEPEST = 64
 
 _ORDINARY = re.compile(r"\w[\w. -]*(/\w[\w. -]*)*", re.ASCII)
 _UNWANTED = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")  # Unicode's control characters, and the backslash
@@ -33,7 +34,7 @@ class Entry(Frozen):
     size: Annotated[int, Field(ge=0, strict=True)]
 
 
-_ENTRIES = TypeAdapter(list[Entry])
+_ENTRIES = TypeAdapter(Annotated[list[Entry], FailFast()])  # an error an entry would take gigabytes to tell
 
 
 def bytes_from_entries(entries: Iterable[Entry]) -> bytes:
@@ -67,9 +68,12 @@ def files_of(folder: Path) -> list[tuple[str, str]]:
     """Relative posix name and path of every file under a folder, sorted by name.
 
     Raises:
-        UsageError: a symlink, a device, a socket, a pipe, or a name that cannot be kept everywhere.
+        UsageError: a symlink, a device, a socket, a pipe, a name that cannot be kept everywhere, or it cannot be read.
     """
-    found = sorted(_walk(str(folder), ""))
+    try:
+        found = sorted(_walk(str(folder), ""))
+    except OSError as error:
+        raise UsageError(f"{error.filename or folder} cannot be read ({error.strerror}): nothing was put") from error
     try:
         _check_names([name for name, _ in found])
     except ValueError as error:
@@ -141,5 +145,7 @@ def _check_name(name: str) -> None:
         raise ValueError(f"{name!r} is not a relative path of plain parts")
     if _UNWANTED.search(name):
         raise ValueError(f"{name!r} holds a control character or a backslash")
+    if len(parts) > DEEPEST:
+        raise ValueError(f"{name[:40]!r}... is deeper than {DEEPEST} folders")
     if len(encoded) > LONGEST_NAME or any(len(part.encode()) > LONGEST_PART for part in parts):
         raise ValueError(f"{name[:40]!r}... is longer than {LONGEST_PART} bytes a part or {LONGEST_NAME} in all")

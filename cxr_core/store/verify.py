@@ -10,7 +10,7 @@ from cxr_core.progress import Progress, silent
 from cxr_core.refs import Ref
 from cxr_core.store.artifacts import Artifacts
 from cxr_core.store.blobs import Fault
-from cxr_core.store.damage import Quarantine
+from cxr_core.store.damage import LOST_NOTE, Quarantine
 from cxr_core.store.disk import entries, translated
 from cxr_core.store.layout import Layout
 from cxr_core.store.naming import Namer, look_again, namers
@@ -66,23 +66,43 @@ class Verifier:
             StoreError: the store cannot be read at all.
         """
         with translated(self.layout.root, "verifying"):
+            self._notes()
+            self._locks()
             noted = self.quarantine.notes()
-            healthy, size = self._blobs(noted)
+            healthy, size = self._blobs()
             for namer in namers(self.layout):
                 self._account(namer)
             self._report_faults(noted)
-        lost = tuple(
-            Damage(digest, reason, tuple(self._namers_of.get(digest, ())))
-            for digest, reason in noted.items()
-            if self.artifacts.blobs.fault(digest) is not None and digest not in {d.what for d in self._damage}
-        )
+            lost = self._lost(noted)
         counts = self._counts
         return VerifyReport(
             healthy, size, counts["actions"], counts["runs"], counts["pins"],
             tuple(self._damage), lost, tuple(self._withdrawn),
         )  # fmt: skip
 
-    def _blobs(self, noted: dict[str, str]) -> tuple[int, int]:
+    def _lost(self, noted: dict[str, str]) -> tuple[Damage, ...]:
+        """What was noted and is still not there, or not what an account says of it; other notes are dropped."""
+        found, new = [], {damage.what for damage in self._damage}
+        for digest, reason in noted.items():
+            if self.artifacts.blobs.fault(digest) is None and digest not in self._first_reason:
+                self.quarantine.forget(digest)
+            elif digest not in new:
+                found.append(Damage(digest, reason, tuple(self._namers_of.get(digest, ()))))
+        return tuple(found)
+
+    def _notes(self) -> None:
+        for path, reason in self.quarantine.damaged_notes():
+            self._damage.append(Damage(self._relative(path), self._moved(path, reason)))
+            if re.fullmatch("[0-9a-f]{64}", path.name):
+                self._note(Fault(f"sha256:{path.name}", "missing", LOST_NOTE))
+
+    def _locks(self) -> None:
+        for name in entries(self.layout.locks):
+            path = self.layout.locks / name
+            if path.is_symlink() or not path.is_file():
+                self._damage.append(Damage(self._relative(path), self._moved(path, "is no lock file")))
+
+    def _blobs(self) -> tuple[int, int]:
         shards = [(shard, entries(self.layout.blobs / shard)) for shard in self._shards()]
         total, healthy, size = sum(len(names) for _, names in shards), 0, 0
         for done, look in enumerate(self.artifacts.blobs.read_through(self._digests(shards)), 1):
@@ -91,8 +111,6 @@ class Verifier:
                 self._damaged_blob(look.fault)
                 continue
             healthy, size = healthy + 1, size + look.size
-            if look.digest in noted:
-                self.quarantine.forget(look.digest)
         return healthy, size
 
     def _shards(self) -> Iterator[str]:
@@ -122,13 +140,18 @@ class Verifier:
             self._first_reason[fault.digest] = Fault(fault.digest, "damaged", f"{fault.reason}; not moved: {error}")
 
     def _foreign(self, path: Path) -> None:
-        relative = path.relative_to(self.layout.root).as_posix()
-        self._damage.append(Damage(relative, self._moved(path, "has no place among the blobs")))
+        self._damage.append(Damage(self._relative(path), self._moved(path, "has no place among the blobs")))
 
-    def _account(self, namer: Namer) -> None:
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self.layout.root).as_posix()
+
+    def _account(self, namer: Namer | None) -> None:
+        if namer is not None and namer.broken is not None:
+            namer = look_again(namer, self.layout)
+        if namer is None:
+            return
         if namer.broken is not None:
-            relative = namer.path.relative_to(self.layout.root).as_posix()
-            self._damage.append(Damage(relative, self._moved(namer.path, namer.broken)))
+            self._damage.append(Damage(self._relative(namer.path), self._moved(namer.path, namer.broken)))
             return
         self._counts[namer.room] += 1
         while faults := [fault for ref in namer.refs for fault in self._faults(ref)]:
@@ -153,9 +176,16 @@ class Verifier:
         identity = (ref.form, ref.digest, ref.size)
         if identity in self._whole:
             return []
-        if not (faults := self.artifacts.faults(ref)):
+        # Looked at twice: a disk that fails once must cost no record.
+        found = self.artifacts.faults(ref) and self.artifacts.faults(ref)
+        if not found:
             self._whole.add(identity)
-        return faults
+        return [self._or_a_lie(fault) for fault in found]
+
+    def _or_a_lie(self, fault: Fault) -> Fault:
+        """Where the blob itself is whole it is the ref that says another size or kind: what it names is not there."""
+        whole = fault.kind == "damaged" and self.artifacts.blobs.fault(fault.digest, deep=True) is None
+        return Fault(fault.digest, "missing", fault.reason) if whole else fault
 
     def _report_faults(self, noted: dict[str, str]) -> None:
         for digest, fault in self._first_reason.items():
@@ -164,10 +194,13 @@ class Verifier:
             named = tuple(self._namers_of.get(digest, ()))
             self._damage.append(Damage(digest, f"{fault.kind}: {fault.reason}", named))
             if fault.kind == "missing":
-                try:
-                    self.quarantine.note(fault)
-                except StoreError as error:
-                    self._damage.append(Damage(digest, f"its loss could not be noted: {error}", named))
+                self._note(fault, named)
+
+    def _note(self, fault: Fault, named: tuple[str, ...] = ()) -> None:
+        try:
+            self.quarantine.note(fault)
+        except StoreError as error:
+            self._damage.append(Damage(fault.digest, f"its loss could not be noted: {error}", named))
 
     def _moved(self, path: Path, reason: str) -> str:
         try:

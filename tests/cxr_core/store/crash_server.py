@@ -1,23 +1,35 @@
-"""Runs store operations in forked children and kills them with SIGKILL at the n-th file-system call.
+"""Runs store operations in forked children; at the n-th file-system call they are killed, or the call fails.
 
 One JSON request a line on stdin, one JSON answer a line on stdout. A process of its own, without
 threads, so that forking it is safe and costs milliseconds.
 
-A call that writes counts twice: killed before it, and killed with half of its bytes written.
+A request's ``mode``:
+
+- ``kill``: SIGKILL. Only calls that change something count.
+- ``error``: the call fails with the number in ``error``. Calls that only look count too. With ``done`` it does
+  its work all the same, as over NFS, where the answer of a server that did it may be lost.
+- ``silly``: nothing fails, but whatever is removed or renamed over stays as ``.nfs...``, as over NFS.
+
+A call that writes counts twice: stopped before it, and stopped with half of its bytes written.
 """
 
 import json
 import os
 import pathlib
+import secrets
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
+from cxr_core.errors import CxrError
+from cxr_core.refs import Ref
 from cxr_core.store import Store, leases, syncing
 
 CALLS = ("open", "write", "pwrite", "ftruncate", "fsync", "fchmod", "utime", "mkdir", "rmdir")
 NAMES = ("replace", "rename", "link", "symlink", "unlink")
+LOOKS = ("read", "readv", "stat", "lstat", "fstat", "statvfs", "listdir", "scandir", "close")
 
 
 class Once:
@@ -49,45 +61,85 @@ def main() -> None:
 
 
 def run(request: dict[str, Any], writer: int) -> None:
-    """Never returns. Tells the number of points there are when it comes through alive."""
-    code = 1
+    """Never returns. Tells which points there are when it comes through alive, and what was raised on purpose."""
+    code, tell = 1, os.write
     try:
         os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])  # one thread, so that the n-th call is always the same
-        count = inject(request["point"])
+        passed = silly() if request["mode"] == "silly" else inject(**{name: request[name] for name in INJECTED})
         operate(request["operation"], pathlib.Path(request["root"]), request["arguments"])
-        os.write(writer, str(count()).encode())
+        tell(writer, json.dumps(passed).encode())
         code = 0
+    except CxrError as error:
+        raised = [kind.__name__ for kind in type(error).__mro__]
+        tell(writer, json.dumps({"raised": raised, "message": str(error)}).encode())
+        code = 3
     except BaseException as error:
-        os.write(writer, repr(error).encode())
+        tell(writer, repr(error).encode())
     finally:
         os._exit(code)
 
 
-def inject(point: int) -> Callable[[], int]:
-    passed = 0
+INJECTED = ("point", "mode", "error", "done")
 
-    def step() -> bool:
-        nonlocal passed
-        passed += 1
-        return passed == point
+
+def inject(point: int, mode: str, error: int, done: bool) -> list[str]:
+    """The names of the calls that were passed, which grows."""
+    passed: list[str] = []
+    guard = threading.Lock()  # verify reads in threads
+
+    def step(name: str) -> bool:
+        with guard:
+            passed.append(name)
+            return len(passed) == point
+
+    def stop(arguments: tuple[Any, ...]) -> None:
+        if mode == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise OSError(error, os.strerror(error), *(str(name) for name in arguments[:1] if not isinstance(name, int)))
 
     def wrap(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **named: Any) -> Any:
-            if name == "open" and not arguments[1] & os.O_CREAT:
+            looks = name == "open" and not arguments[1] & os.O_CREAT
+            if mode == "kill" and looks:
                 return real(*arguments, **named)
-            if step():
-                os.kill(os.getpid(), signal.SIGKILL)
-            if name == "write" and step():
+            if step("look" if looks else name):
+                if (done and name in NAMES) or name == "close":
+                    real(*arguments, **named)
+                stop(arguments)
+            if name == "write" and step(name):
                 real(arguments[0], arguments[1][: len(arguments[1]) // 2])
-                os.kill(os.getpid(), signal.SIGKILL)
+                stop(arguments)
             return real(*arguments, **named)
 
         return call
 
-    for name in (*CALLS, *NAMES):
+    for name in (*CALLS, *NAMES, *(LOOKS if mode == "error" else ())):
         setattr(os, name, wrap(name, getattr(os, name)))
     syncing.syncfs = wrap("syncfs", syncing.syncfs)
-    return lambda: passed
+    return passed
+
+
+def silly() -> list[str]:
+    """From now on what is removed or renamed over stays beside it, as NFS leaves it of a file that is open."""
+    passed: list[str] = []
+    link, unlink, replace = os.link, os.unlink, os.replace
+
+    def keep(path: Any) -> None:
+        if os.path.isfile(path):  # noqa: PTH113
+            link(path, os.path.join(os.path.dirname(path), f".nfs{secrets.token_hex(12)}"))  # noqa: PTH118, PTH120
+            passed.append(str(path))
+
+    def unlinking(path: Any, **named: Any) -> None:
+        if not named:
+            keep(path)
+        unlink(path, **named)
+
+    def replacing(source: Any, target: Any) -> None:
+        keep(target)
+        replace(source, target)
+
+    os.unlink, os.replace = unlinking, replacing  # type: ignore[assignment]
+    return passed
 
 
 def operate(operation: str, root: pathlib.Path, arguments: list[Any]) -> None:
@@ -99,7 +151,7 @@ def operate(operation: str, root: pathlib.Path, arguments: list[Any]) -> None:
     elif operation == "write_run":
         store.write_run(arguments[0], arguments[1])
     elif operation == "pin":
-        store.pin(arguments[0], list(store.pins()["source"]))
+        store.pin(arguments[0], [Ref.model_validate(ref) for ref in arguments[1]])
     elif operation == "gc":
         store.gc(dry_run=False)
     elif operation == "verify":

@@ -1,5 +1,6 @@
-"""SIGKILL at every file-system call of every operation: nothing promised is lost, nothing half-written is visible."""
+"""A SIGKILL or an error at every file-system call of any operation: nothing promised is lost, nothing half-written."""
 
+import errno
 import json
 import os
 import random
@@ -35,9 +36,14 @@ class Crasher:
         command = [sys.executable, str(Path(__file__).with_name("crash_server.py"))]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def __call__(self, scene: "Scene", point: int) -> dict[str, Any]:
+    def __call__(
+        self, scene: "Scene", point: int, mode: str = "kill", error: int = 0, done: bool = False
+    ) -> dict[str, Any]:
         assert self.process.stdin is not None and self.process.stdout is not None
-        request = {"root": str(scene.root), "operation": scene.verb, "arguments": scene.arguments, "point": point}
+        request = {
+            "root": str(scene.root), "operation": scene.verb, "arguments": scene.arguments,
+            "point": point, "mode": mode, "error": error, "done": done,
+        }  # fmt: skip
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         answer: dict[str, Any] = json.loads(self.process.stdout.readline())
@@ -90,7 +96,7 @@ class Scene:
             "put_wide_again": [str(base.root / "known")],
             "write_action": [base.key, base.newer.decode()],
             "write_run": ["r", NEW_RUN],
-            "pin": ["releases/new"],
+            "pin": ["releases/new", [base.kept[name].model_dump() for name in ("pinned", "tree", "newer")]],
             "work": ["f" * 64],
             "lease": [base.key],
         }
@@ -232,12 +238,18 @@ def check_done(store: Store, scene: Scene) -> None:
         assert not (store.root / "work" / ("f" * 64)).exists()
 
 
-def points_of(base: Base, operation: str, crasher: Crasher, flip: Callable[..., None]) -> int:
+def calls_of(base: Base, operation: str, crasher: Crasher, flip: Callable[..., None], mode: str = "kill") -> list[str]:
+    """The names of the calls at which it can be stopped, in their order."""
     scene = scene_of(base, operation, 0, flip)
-    answer = crasher(scene, -1)
+    answer = crasher(scene, -1, mode)
     assert answer["code"] == 0, answer["told"]
     shutil.rmtree(scene.root)
-    return int(answer["told"])
+    found: list[str] = json.loads(answer["told"])
+    return found
+
+
+def points_of(base: Base, operation: str, crasher: Crasher, flip: Callable[..., None]) -> int:
+    return len(calls_of(base, operation, crasher, flip))
 
 
 def kill_at(base: Base, operation: str, point: int, crasher: Crasher, flip: Callable[..., None]) -> None:
@@ -268,3 +280,100 @@ def test_every_point(base: Base, operation: str, crasher: Crasher, flip: Callabl
     for point in range(1, total + 1):
         kill_at(base, operation, point, crasher, flip)
     sys.stdout.write(f"{operation}: killed at each of {total} points\n")
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+FAILING = (errno.EIO, errno.ESTALE)
+WRITES = ("open", "write", "pwrite", "ftruncate", "fsync", "fchmod", "utime", "mkdir", "replace", "rename", "link")
+
+
+def errors_at(call: str) -> list[tuple[int, bool]]:
+    """The errors that a call may meet, and whether it has done its work all the same."""
+    found = [(number, False) for number in FAILING]
+    if call in WRITES:
+        found += [(number, False) for number in (*FULL, errno.EROFS)]
+    if call in ("replace", "rename", "unlink"):
+        found += [(number, True) for number in FAILING]
+    return found
+
+
+def fail_at(
+    base: Base,
+    operation: str,
+    point: int,
+    call: str,
+    error: int,
+    done: bool,
+    crasher: Crasher,
+    flip: Callable[..., None],
+) -> bool:
+    """Whether the operation failed; some errors it does without, such as that of making a blob young."""
+    scene = scene_of(base, operation, point, flip)
+    answer = crasher(scene, point, "error", error, done)
+    try:
+        assert answer["code"] in (0, 3), answer["told"]
+        if answer["code"] == 3:
+            check_told(json.loads(answer["told"]), error, call)
+        if call != "unlink":
+            assert {path.name for path in (scene.root / "tmp").glob("*")} <= {"left"}
+        check(scene, crasher)
+    except BaseException as problem:
+        name, how = errno.errorcode[error], "after it was done" if done else "before it"
+        problem.add_note(f"{operation} met {name} at point {point}, {how}, {call}: {answer}; its store is {scene.root}")
+        raise
+    return bool(answer["code"])
+
+
+def check_told(told: dict[str, Any], error: int, call: str) -> None:
+    assert os.strerror(error) in told["message"] or call == "close"
+    if error in FULL:
+        assert "StoreFull" in told["raised"]
+        for words in ("needed ", "available ", "Free space with `cxr store gc`", "CXR_STORE"):
+            assert words in told["message"]
+    elif error == errno.EROFS:
+        assert "Remount it read-write" in told["message"]
+
+
+def test_sampled_errors(base: Base, crasher: Crasher, flip: Callable[..., None]) -> None:
+    seed = int(os.environ.get("CXR_CRASH_SEED") or random.SystemRandom().randrange(2**31))
+    calls = {operation: calls_of(base, operation, crasher, flip, "error") for operation in OPERATIONS}
+    points = [(operation, point + 1, call) for operation, found in calls.items() for point, call in enumerate(found)]
+    chosen, failed = random.Random(seed), 0
+    for operation, point, call in chosen.sample(points, min(SAMPLED, len(points))):
+        error, done = chosen.choice(errors_at(call))
+        failed += fail_at(base, operation, point, call, error, done, crasher, flip)
+    sys.stdout.write(
+        f"CXR_CRASH_SEED={seed}: {SAMPLED} of {len(points)} points, {failed} told, the others done without\n"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_an_error_at_every_point(base: Base, operation: str, crasher: Crasher, flip: Callable[..., None]) -> None:
+    calls, failed, tried = calls_of(base, operation, crasher, flip, "error"), 0, 0
+    for point, call in enumerate(calls, 1):
+        found = errors_at(call)
+        # One of each kind: looking calls have one, the others turn by turn.
+        for error, done in {found[point % 2], found[point % len(found)]}:
+            failed += fail_at(base, operation, point, call, error, done, crasher, flip)
+            tried += 1
+    sys.stdout.write(f"{operation}: {tried} errors at {len(calls)} points, {failed} told, the others done without\n")
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_what_nfs_leaves_of_open_files_is_no_damage(
+    base: Base, operation: str, crasher: Crasher, flip: Callable[..., None]
+) -> None:
+    scene = scene_of(base, operation, 0, flip)
+    answer = crasher(scene, 0, "silly")
+    assert answer["code"] == 0, answer["told"]
+    store = Store.open(scene.root)
+    if operation != "verify":
+        assert store.verify().new_damage == ()
+    check_done(store, scene)
+    if operation not in ("open", "verify", "repair"):
+        check_promises(store, scene)
+    assert store.verify().exit_code == 0
+    store.gc(dry_run=False, grace_seconds=-1)
+    if operation in ("write_action", "write_run", "gc"):
+        assert list(scene.root.rglob(".nfs*")), "none was left, so nothing was shown"

@@ -1,6 +1,7 @@
 """A disk that is full, read-only or forbidden: really so, not pretended."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -32,6 +33,17 @@ def test_a_full_disk_costs_only_the_put_that_met_it(small_disk: Disk, tmp_path: 
     assert store.read_action(key) == content and store.read_bytes(kept) == b"k" * 100_000
     assert store.verify().exit_code == 0
     store.put_bytes(b"small", "small")
+
+
+def test_a_large_file_is_refused_before_it_is_copied(small_disk: Disk, tmp_path: Path) -> None:
+    store = Store.open(small_disk("size=1m") / "store")
+    big = tmp_path / "big"
+    with big.open("wb") as file:
+        file.truncate(5_000_000_000)
+    before = (store.root / "tmp").stat().st_mtime_ns
+    with pytest.raises(StoreFull, match=r"needed 5,000,000,000 bytes, available [1-9][0-9,]+ bytes .*store gc"):
+        store.put(big, "big")
+    assert (store.root / "tmp").stat().st_mtime_ns == before, "a temporary file was begun"
 
 
 def test_a_full_disk_in_the_middle_of_a_tree(small_disk: Disk, tmp_path: Path) -> None:
@@ -148,3 +160,64 @@ def test_a_users_missing_rights_are_told(tmp_path: Path) -> None:
     (store.root / "tmp").chmod(0o500)
     with pytest.raises(StoreError, match="Give this user the rights"):
         store.put_bytes(b"x", "x")
+
+
+def filled(disk: Path, room: int, inodes: bool) -> Path:
+    """Takes all of a file system but so many pages, or inodes."""
+    filler = disk / "filler"
+    filler.mkdir()
+    if inodes:
+        for number in range(os.statvfs(disk).f_favail - room):
+            (filler / str(number)).touch()
+    else:
+        (filler / "x").write_bytes(bytes((os.statvfs(disk).f_bavail - room) * os.statvfs(disk).f_bsize))
+    return filler
+
+
+@pytest.mark.parametrize("what", ["bytes", "inodes"])
+def test_whatever_is_done_on_a_full_disk_is_told_and_done_once_there_is_room(
+    small_disk: Disk, folder: Path, persisted: Persist, flip: Callable[..., None], what: str
+) -> None:
+    disk = small_disk("size=2m,nr_inodes=300")
+    store = Store.open(disk / "store")
+    kept, bad = store.put_bytes(b"kept", "kept"), store.put_bytes(b"evil", "evil")
+    key, content = persisted("train", {"kept": kept})
+    store.write_action(key, content)
+    garbage = store.put_bytes(b"g" * 50_000, "garbage")
+    run = {"started": "2026-11-24T00:00:00Z", "refs": [kept.model_dump()]}
+    store.write_run("old", {**run, "refs": [bad.model_dump(), garbage.model_dump()]})
+    acts: dict[str, Callable[[], object]] = {
+        "put": lambda: store.put_bytes(b"new" * 3000, "new"),
+        "put_tree": lambda: store.put(folder, "tree"),
+        "write_action": lambda: store.write_action(*persisted("other", {"kept": kept}, filler="x" * 5000)),
+        "write_run": lambda: store.write_run("new", run),
+        "pin": lambda: store.pin("releases/new", [kept]),
+        "work": lambda: store.work("f" * 64),
+    }
+    for name, act in acts.items():
+        told = 0
+        for room in range(12):
+            filler = filled(disk, room, what == "inodes")
+            try:
+                act()
+            except StoreFull as error:
+                told += 1
+                assert "needed " in str(error) and "available " in str(error) and "store gc" in str(error)
+            assert leftovers(store) == []
+            assert store.read_bytes(kept) == b"kept" and store.read_action(key) == content
+            assert store.verify().exit_code == 0
+            shutil.rmtree(filler)
+        assert told or (name, what) == ("work", "bytes"), f"{name} never met the end"  # a folder takes no page here
+        act()
+
+    filler = filled(disk, 0, what == "inodes")
+    flip(store.path(bad))
+    for _ in range(2):  # it cannot be moved away: told each time, and never served
+        report = store.verify()
+        assert report.exit_code == 1 and "not moved" in report.new_damage[0].reason
+        with pytest.raises(StoreError):
+            store.read_bytes(bad)
+    store.drop_run("old")
+    assert garbage.digest in store.gc(dry_run=False, grace_seconds=-1).removed_blobs  # which is the way out
+    shutil.rmtree(filler)
+    assert store.verify().exit_code == 0
