@@ -60,6 +60,12 @@ class Report:
     pins: int
     left: tuple[Left, ...]
 
+    @classmethod
+    def of(cls, blobs: int, size: int, written: Iterable[Document], left: Iterable[Left]) -> "Report":
+        """So many blobs and bytes, and these documents."""
+        rooms = [document.room for document in written]
+        return cls(blobs, size, rooms.count("actions"), rooms.count("runs"), rooms.count("pins"), tuple(left))
+
     @property
     def exit_code(self) -> int:
         """1 when something was left out."""

@@ -94,7 +94,7 @@ class _Pull:
     needs: Needs = field(default_factory=Needs)
     failed: dict[str, str] = field(default_factory=dict)
     left: list[Left] = field(default_factory=list)
-    taken: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ROOMS, 0))
+    taken: list[Document] = field(default_factory=list)
     namers: dict[str, Document] = field(default_factory=dict)
 
     def run(self, choose: Choose | None) -> Report:
@@ -128,10 +128,7 @@ class _Pull:
         for room in ROOMS:
             of_room = [document for document in named if document.room == room]
             self._leave(each(of_room, self._write, self.jobs, self.meter.stop))
-        return Report(
-            self.meter.files, self.meter.size, self.taken["actions"], self.taken["runs"], self.taken["pins"],
-            tuple(self.left),
-        )  # fmt: skip
+        return Report.of(self.meter.files, self.meter.size, self.taken, self.left)
 
     @property
     def _layout(self) -> Layout:
@@ -305,7 +302,7 @@ class _Pull:
             self.store.write_run(document.name, from_json(unsealed(data)))
         else:
             self.store.pin(document.name, refs)
-        self.taken[document.room] += 1
+        self.taken.append(document)
 
 
 def _keep(file: Path, data: bytes) -> None:

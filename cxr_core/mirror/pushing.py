@@ -79,7 +79,7 @@ class _Push:
     needs: Needs = field(default_factory=Needs)
     failed: dict[str, str] = field(default_factory=dict)
     left: list[Left] = field(default_factory=list)
-    sent: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ROOMS, 0))
+    sent: list[Document] = field(default_factory=list)
     there: Listing = field(default_factory=Listing)
 
     def run(self, choose: Choose | None) -> Report:
@@ -99,17 +99,15 @@ class _Push:
             self.left += [Left(str(document), reason, _VERIFY) for document, reason in failed.items()]
         self.left += [Left(path, "has no place in a mirror", "remove it there") for path in self.there.odd]
         self.left += [Left(f"blob {digest}", reason, _VERIFY) for digest, reason in self.failed.items()]
-        return Report(
-            self.meter.files, self.meter.size, self.sent["actions"], self.sent["runs"], self.sent["pins"],
-            tuple(self.left),
-        )  # fmt: skip
+        return Report.of(self.meter.files, self.meter.size, self.sent, self.left)
 
     @property
     def _layout(self) -> Layout:
         return Layout(self.store.root)
 
     def _begin(self) -> None:
-        if self.there.blobs or self.there.documents:
+        # Another who pushes for the first time writes FORMAT before any content, hence the second look.
+        if (self.there.blobs or self.there.documents) and self.mirror.format() is None:
             raise MirrorError(
                 f"mirror {self.mirror.url} has content but no FORMAT file: restore it (this version writes {FORMAT}), "
                 "or name another mirror"
@@ -172,7 +170,7 @@ class _Push:
         if document in self.there.documents and not self.force and not self._replaces(document, data):
             return
         self.mirror.write(document_path(document), [data], len(data))
-        self.sent[document.room] += 1
+        self.sent.append(document)
 
     def _now(self, document: Document) -> tuple[bytes, tuple[Ref, ...]]:
         """Its bytes, and what they name: a run that goes on may by now name more than was sent."""

@@ -102,6 +102,30 @@ def test_names_that_no_store_has_are_named_and_never_asked_for(
     assert other.verify().exit_code == 0
 
 
+class Late:
+    """A file system on which FORMAT appears only after the first look at it."""
+
+    def __init__(self, files: Any) -> None:
+        self.files, self.looked = files, False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.files, name)
+
+    def cat_file(self, path: str, **named: Any) -> Any:
+        if path.endswith("/FORMAT") and not self.looked:
+            self.looked = True
+            raise FileNotFoundError(path)
+        return self.files.cat_file(path, **named)
+
+
+def test_another_who_just_began_the_mirror_is_no_loss_of_format(
+    store: Store, filled: dict[str, Any], folder: str
+) -> None:
+    plain = Mirror.at(folder)
+    push(store, plain)
+    assert push(store, Mirror(folder, Late(plain.files), plain.root)).left == ()  # type: ignore[arg-type]
+
+
 PARTS = ["actions", "runs", "pins", "..", ".", "", "a", "x.json", "run.json", "f" * 64]
 
 
