@@ -43,12 +43,14 @@ class Effective(Frozen):
 
     ``shares`` maps a precision (or ``unknown``) to its part of the weight; they sum to 1 unless nothing
     could be read. ``label`` names those that matter, largest first: ``fp32``, ``int8+fp32``, ``unknown``.
+    ``weights`` is the share of the weights that is stored in each precision, empty where the engine does not tell.
     """
 
     shares: dict[str, Share]
     weighted_by: Literal["time", "flops", "layers"]
     layers: tuple[Layer, ...]
     label: str
+    weights: dict[str, Share] = Field(default_factory=dict)
 
 
 class Runner(Protocol):
@@ -89,14 +91,28 @@ class Backend(Protocol):
         """The device's own name, as a figure must carry it."""
         ...
 
+    def device_lock(self) -> str:
+        """The name of the lock (``cxr_core/device.py``) that is held while it computes: ``cpu``, or a GPU's UUID."""
+        ...
+
     def environment(self) -> Mapping[str, JsonValue]:
         """What changes a result here: library version, device, its instruction sets, processor count."""
         ...
 
     def build(
-        self, *, graph: Path, precision: Precision, engine: Path, config: EngineConfig, progress: Progress
+        self,
+        *,
+        graph: Path,
+        precision: Precision,
+        engine: Path,
+        config: EngineConfig,
+        progress: Progress,
+        cache: Path | None = None,
     ) -> dict[str, JsonValue]:
         """Compiles ``graph`` into the file ``engine``; small facts, ``note`` among them where one is due.
+
+        What the engine depends on beyond graph and environment is the fact ``built_with``. ``cache`` is a folder that
+        outlives the build: what the backend keeps there may make the next build faster and changes no answer.
 
         Raises:
             ModelError: the backend cannot compile this graph.
