@@ -121,7 +121,7 @@ def _settings(trt: Any, builder: Any, precision: Precision, config: EngineConfig
 
 def _profile(builder: Any, network: Any, settings: Any, batches: Sequence[int]) -> list[JsonValue]:
     """One profile: smallest, tuned and largest batch. Returns the three shapes of the input."""
-    image = next(tuple(one.shape)[1:] for one in _inputs(network) if one.name == INPUT)
+    image = next(tuple(port.shape)[1:] for port in _inputs(network) if port.name == INPUT)
     shapes = [(batch, *image) for batch in batches]
     shaped = builder.create_optimization_profile()
     shaped.set_shape(INPUT, *shapes)
