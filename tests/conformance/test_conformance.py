@@ -91,6 +91,28 @@ def test_everything_that_is_used_of_tensorrt_exists(version: str, api: Api) -> N
     assert len(uses) > 50
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_our_callbacks_work_on_the_real_classes_and_a_null_factory_is_told(
+    version: str, libraries: Callable[[str], Path]
+) -> None:
+    environment = os.environ | {
+        "PYTHONPATH": str(WHEELS / version),
+        "LD_LIBRARY_PATH": str(libraries(version.partition(".")[0])),
+    }
+    command = [sys.executable, Path(__file__).with_name("callbacks.py"), PROJECT]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout)
+    assert (found["warnings"], found["errors"]) == (1, ["ERROR"])
+    assert done.stderr.splitlines() == [f"[TensorRT {one}] {one}" for one in ("INFO", "WARNING", "ERROR")]
+    assert found["went_on"] is True and found["told"] == [[1250, 3000, "compiling: phase 1/4"]]
+    assert found["times"] == {"layer": 1.5} and found["dims"] == [-1, 1, 32, 32]
+    assert [text.split(" here")[0] for text in found["refusals"]] == [
+        f"TensorRT {version} cannot start its {what}" for what in ("builder", "runtime")
+    ]
+    assert "CUDA finds no GPU (cudaGetDeviceCount: cudaError" in found["support"] or Path("/dev/nvidia0").exists()
+
+
 @pytest.mark.parametrize("version", ["13.0.3", ""])
 def test_everything_that_is_used_of_cuda_exists(version: str, api: Api) -> None:
     uses, problems = walked(ROOM, "cuda", api("cuda.bindings.runtime", version)["names"])

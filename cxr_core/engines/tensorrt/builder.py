@@ -43,7 +43,7 @@ def engine_from_onnx(
     sink = log_sink(trt)
     builder = _builder(trt, sink)
     progress(0, 3 * PARTS, "reading the graph")
-    network = _parsed(trt, builder, sink, graph, precision)
+    network, parser = _parsed(trt, builder, sink, graph, precision)
     settings = _settings(trt, builder, precision, config)
     shape = _profile(builder, network, settings, config.batches)
     monitor = progress_monitor(trt, progress, PARTS, 3 * PARTS)
@@ -54,6 +54,7 @@ def engine_from_onnx(
     started = time.monotonic()
     plan = builder.build_serialized_network(network, settings)
     seconds = time.monotonic() - started
+    del parser  # not before: the network's weights are in its memory
     if monitor.stopped_by is not None:
         raise monitor.stopped_by
     if plan is None:
@@ -85,7 +86,8 @@ def _builder(trt: Any, sink: Any) -> Any:
         ) from error
 
 
-def _parsed(trt: Any, builder: Any, sink: Any, graph: Path, precision: Precision) -> Any:
+def _parsed(trt: Any, builder: Any, sink: Any, graph: Path, precision: Precision) -> tuple[Any, Any]:
+    """The network, and the parser that must outlive it."""
     # The flag's number differs by version; on 11 it changes nothing.
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, sink)
@@ -96,7 +98,7 @@ def _parsed(trt: Any, builder: Any, sink: Any, graph: Path, precision: Precision
             f"TensorRT {trt.__version__} cannot parse {graph.name} for {precision}: {'; '.join(told[:_ERRORS_SHOWN])}"
             f"{more}. Leave this branch out (precisions, backends) or export the graph with another opset"
         )
-    return network
+    return network, parser
 
 
 def _told(problem: Any) -> str:

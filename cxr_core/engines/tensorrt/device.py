@@ -35,7 +35,7 @@ def gpu() -> Gpu:
         )
     about = checked(runtime.cudaGetDeviceProperties, 0)
     return Gpu(
-        name=about.name.decode(),
+        name=about.name.decode().rstrip("\0"),
         capability=f"{about.major}.{about.minor}",
         uuid=_uuid(bytes(about.uuid.bytes)),
         driver=_driver(runtime),

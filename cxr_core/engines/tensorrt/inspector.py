@@ -106,7 +106,7 @@ def _precision(layer: Any, name: str, kind: str) -> str:
     """
     if not isinstance(layer, Mapping):
         return UNKNOWN
-    if name.startswith("__myl"):
+    if name.startswith(("__myl", "{ForeignNode")) or kind == "Myelin":
         return FUSED
     if kind in _MOVING:
         return REFORMAT

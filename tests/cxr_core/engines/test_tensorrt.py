@@ -505,6 +505,7 @@ def layer(name: str, kind: str = "CaskConvolution", tactic: str = "", **tensor: 
         ({"Name": "a", "LayerType": "CaskConvolution"}, "unknown"),
         ({"Name": "a", "LayerType": "CaskConvolution", "Inputs": []}, "unknown"),
         (layer("__myl_ConvMul_0x1", "kgen", DataType="Half"), "myelin"),
+        (layer("{ForeignNode[a...b]}", "Myelin", DataType="Half"), "myelin"),
         (layer("a", "Reformat", DataType="Half"), "reformat"),
         ("a", "unknown"),
     ],
