@@ -7,6 +7,7 @@ from pydantic import JsonValue
 
 from cxr_core.bench.ratio import ratio_from_rounds
 from cxr_core.bench.rounds import Side, alternate, side
+from cxr_core.bench.stages import stages
 from cxr_core.bench.summary import LatencySummary, ThroughputSummary, latency_summary, thinned, throughput_summary
 from cxr_core.bench.trtexec.exports import write_times
 from cxr_core.bench.trtexec.times import queries_of
@@ -80,6 +81,7 @@ def _summary(
         "reference": {"latency": reference_latency.model_dump(), "throughput": reference_throughput.model_dump()},
         "ratio": _ratios(engine, reference, config.seed),
         "reason": shortfall,
+        **({"stages": told} if (told := stages(engine.spans)) else {}),
     }
 
 

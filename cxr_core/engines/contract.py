@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Literal, Protocol, Self
+from typing import Annotated, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,15 @@ class Effective(Frozen):
     weights: dict[str, Share] = Field(default_factory=dict)
 
 
+class Spans(NamedTuple):
+    """Where one query's time went, in ms under trtexec's names: ``enqueue`` on the host, the others on the GPU."""
+
+    enqueue: float
+    h2d: float
+    compute: float
+    d2h: float
+
+
 class Runner(Protocol):
     """An engine opened for answering. A context manager: leaving it frees the device."""
 
@@ -64,6 +73,11 @@ class Runner(Protocol):
     @property
     def bound_images(self) -> int:
         """Batch dimension of the tensor that the engine really had bound at the last call; 0 before any."""
+        ...
+
+    @property
+    def spans(self) -> Spans | None:
+        """Of the last call; None where nothing is copied to a device of its own."""
         ...
 
     def __call__(self, images: Images) -> Logits:

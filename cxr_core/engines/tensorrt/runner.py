@@ -3,7 +3,9 @@
 import ctypes
 import logging
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
+from time import perf_counter
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_core.config import EngineConfig
-from cxr_core.engines.contract import Images, Logits
+from cxr_core.engines.contract import Images, Logits, Spans
 from cxr_core.engines.graph import INPUT, OUTPUT
 from cxr_core.engines.tensorrt.library import checked, cudart, tensorrt
 from cxr_core.engines.tensorrt.log import log_sink, why
@@ -21,6 +23,7 @@ from cxr_core.refs import Precision
 _LOGGER = logging.getLogger("cxr.tensorrt")
 _FLOAT = 4  # bytes
 _MEBIBYTE = 1 << 20
+_EDGES = 4  # before the copy to the GPU, before and after the execution, after the copy back
 
 
 class TensorRTRunner:
@@ -40,6 +43,7 @@ class TensorRTRunner:
         self._sink = log_sink(self._trt)
         self._owned = ExitStack()
         self._bound = 0
+        self._enqueue = 0.0
         self._shaped = 0
         self._graph: Any = None
         self._graph_wanted = config.cuda_graph and not profiling
@@ -101,6 +105,8 @@ class TensorRTRunner:
         runtime, owned = self._cudart, self._owned
         self._stream: Any = checked(runtime.cudaStreamCreateWithFlags, runtime.cudaStreamNonBlocking)
         owned.callback(checked, runtime.cudaStreamDestroy, self._stream)
+        # Not blocking: a thread that is woken would add its waking to a time.
+        self._events = [self._event() for _ in range(_EDGES)]
         self._device_in = self._taken(runtime.cudaMalloc, runtime.cudaFree, self._bytes_in)
         self._device_out = self._taken(runtime.cudaMalloc, runtime.cudaFree, self._bytes_out)
         self._host_in = self._taken(runtime.cudaMallocHost, runtime.cudaFreeHost, self._bytes_in)
@@ -110,6 +116,11 @@ class TensorRTRunner:
         for name, address in ((INPUT, self._device_in), (OUTPUT, self._device_out)):
             if not self._context.set_tensor_address(name, address):
                 raise MachineError(f"TensorRT takes no buffer for {name} of {self._name}: {why(self._sink)}")
+
+    def _event(self) -> Any:
+        event: Any = checked(self._cudart.cudaEventCreateWithFlags, self._cudart.cudaEventDefault)
+        self._owned.callback(checked, self._cudart.cudaEventDestroy, event)
+        return event
 
     def _taken(self, take: Any, give_back: Any, count: int) -> int:
         address = int(checked(take, count))
@@ -135,6 +146,15 @@ class TensorRTRunner:
         return self._tuned[0]
 
     @property
+    def spans(self) -> Spans | None:
+        """See ``Runner``. By events on the stream, as trtexec takes them; asked for after the call is over."""
+        if not self._bound:
+            return None
+        elapsed = self._cudart.cudaEventElapsedTime
+        parts = [float(checked(elapsed, start, end)) for start, end in pairwise(self._events)]
+        return Spans(self._enqueue, *parts)
+
+    @property
     def bound_images(self) -> int:
         """See ``Runner``."""
         return self._bound
@@ -153,11 +173,18 @@ class TensorRTRunner:
         runtime, stream, kind = self._cudart, self._stream, self._cudart.cudaMemcpyKind
         self._given[:count] = images
         bytes_in, bytes_out = count * self._image * _FLOAT, count * self._classes * _FLOAT
+        begun, copied, computed, done = self._events
+        checked(runtime.cudaEventRecord, begun, stream)
         checked(runtime.cudaMemcpyAsync, self._device_in, self._host_in, bytes_in, kind.cudaMemcpyHostToDevice, stream)
+        checked(runtime.cudaEventRecord, copied, stream)
+        before = perf_counter()
         self._compute()
+        self._enqueue = (perf_counter() - before) * 1000
+        checked(runtime.cudaEventRecord, computed, stream)
         checked(
             runtime.cudaMemcpyAsync, self._host_out, self._device_out, bytes_out, kind.cudaMemcpyDeviceToHost, stream
         )
+        checked(runtime.cudaEventRecord, done, stream)
         checked(runtime.cudaStreamSynchronize, stream)
         self._bound = int(self._context.get_tensor_shape(INPUT)[0])
         return self._answered[:count].copy()

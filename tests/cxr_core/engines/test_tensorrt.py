@@ -4,6 +4,7 @@ import ctypes
 import json
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -119,9 +120,9 @@ def test_any_batch_of_the_profile_is_bound_and_others_are_refused(
     graph: bool, make: Callable[..., Any], tmp_path: Path
 ) -> None:
     make()
-    config = CONFIG.model_copy(update={"cuda_graph": graph})
-    with opened(tmp_path, config) as runner:
+    with opened(tmp_path) as runner:
         whole = runner(images(16))
+    with opened(tmp_path, CONFIG.model_copy(update={"cuda_graph": graph})) as runner:
         for count in (1, 7, 16, 1):
             np.testing.assert_allclose(runner(images(16)[:count]), whole[:count], atol=2e-4)
             assert runner.bound_images == count
@@ -133,6 +134,20 @@ def test_any_batch_of_the_profile_is_bound_and_others_are_refused(
         with pytest.raises(ModelError, match="do not fit the engine's input float32"):
             runner(images(2).astype(np.float64))
         np.testing.assert_allclose(runner(images(16)), whole, atol=2e-4)
+
+
+def test_where_a_query_spent_its_time_is_told_by_events(make: Callable[..., Any], tmp_path: Path) -> None:
+    make()
+    with opened(tmp_path) as runner:
+        assert runner.spans is None
+        began = time.perf_counter()
+        runner(images(16))
+        host = (time.perf_counter() - began) * 1000
+        first = runner.spans
+        assert first.compute > first.h2d > 0 and first.compute > first.d2h > 0 and first.enqueue > 0
+        assert first.h2d + first.compute + first.d2h <= host
+        runner(images(1))
+        assert runner.spans != first
 
 
 def test_a_network_that_cannot_be_captured_runs_without(make: Callable[..., Any], tmp_path: Path, caplog: Any) -> None:

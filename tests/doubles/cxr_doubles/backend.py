@@ -101,6 +101,8 @@ class FakeBackend:
 class FakeRunner:
     """Logits are a fixed random projection of coarse pixels, rounded as coarsely as the precision is."""
 
+    spans = None
+
     def __init__(self, content: dict[str, JsonValue], precision: Precision) -> None:
         seed = int(str(content["graph"])[:8], 16)
         height, width = content["size"]  # type: ignore[misc]
