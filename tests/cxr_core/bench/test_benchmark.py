@@ -59,7 +59,10 @@ def test_on_a_gpu_the_copies_are_told_apart(graphs: Callable[[str], Path], tmp_p
     with doubled():
         engine(graph=graphs("fp32"), out=tmp_path, precision=Precision.FP32, backend="tensorrt", config=EngineConfig())
         (tmp_path / "out").mkdir()
-        found = run(tmp_path, tmp_path, tmp_path / "out")["stages"]
+        facts = run(tmp_path, tmp_path, tmp_path / "out")
+    found = facts["stages"]
+    assert facts["gpu"]["clock_mhz"] == [1980, 1980, 1980] and facts["gpu"]["samples"] >= 2 and facts["reason"] == ""
+    assert "power_w" not in facts["gpu"] and facts["gpu"]["slowed_by"] == []
     assert set(found) == {"enqueue", "h2d", "compute", "d2h", "latency", "warnings"}
     times = json.loads((tmp_path / "out" / "times.json").read_text())
     for row in times:

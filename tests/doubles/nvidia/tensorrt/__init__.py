@@ -21,8 +21,6 @@ __version__ = cuda.told("version", "11.4.0.106")
 MAJOR = int(__version__.split(".")[0])
 _MAGIC = b"FAKE PLAN\n"
 
-DataType = IntEnum("DataType", ["FLOAT", "HALF", "BF16", "INT8", "INT32", "INT64", "BOOL", "UINT8", "FP8"], start=0)
-TensorIOMode = IntEnum("TensorIOMode", ["NONE", "INPUT", "OUTPUT"], start=0)
 ProfilingVerbosity = IntEnum("ProfilingVerbosity", ["LAYER_NAMES_ONLY", "DETAILED", "NONE"], start=0)
 LayerInformationFormat = IntEnum("LayerInformationFormat", ["ONELINE", "JSON"], start=0)
 MemoryPoolType = IntEnum("MemoryPoolType", ["WORKSPACE"], start=0)

@@ -18,7 +18,7 @@ from enum import IntEnum
 from types import SimpleNamespace
 from typing import Any
 
-cudaStreamNonBlocking = cudaEventBlockingSync = 1  # noqa: N816
+cudaStreamNonBlocking = 1  # noqa: N816
 cudaEventDefault = 0  # noqa: N816
 cudaError_t = IntEnum(  # noqa: N816
     "cudaError_t",
@@ -173,7 +173,7 @@ def cudaMemcpyAsync(dst: int, src: int, count: int, kind: cudaMemcpyKind, stream
 
 
 def cudaEventCreateWithFlags(flags: int) -> tuple[Any, ...]:  # noqa: N802
-    return OK, SimpleNamespace(at=None, stream=None)
+    return OK, SimpleNamespace(at=None)
 
 
 def cudaEventDestroy(event: Any) -> tuple[Any, ...]:  # noqa: N802
@@ -185,13 +185,8 @@ def cudaEventRecord(event: Any, stream: Stream) -> tuple[Any, ...]:  # noqa: N80
         event.at = time.perf_counter()
         return OK
 
-    event.stream = stream
     stream.add(stamp)
     return (_sticky[0],)
-
-
-def cudaEventSynchronize(event: Any) -> tuple[Any, ...]:  # noqa: N802
-    return (event.stream.drain(),)
 
 
 def cudaEventElapsedTime(start: Any, end: Any) -> tuple[Any, ...]:  # noqa: N802
