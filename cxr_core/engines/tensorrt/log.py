@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from contextlib import suppress
 from typing import Any
 
 
@@ -23,7 +24,9 @@ def log_sink(trt: Any) -> Any:
             if severity == trt.ILogger.Severity.VERBOSE:
                 return
             with self._guard:
-                sys.stderr.write(f"[TensorRT {severity.name}] {msg}\n")
+                # An exception in here would end the process, and a log that is full is no reason for that.
+                with suppress(OSError):
+                    sys.stderr.write(f"[TensorRT {severity.name}] {msg}\n")
                 if severity == trt.ILogger.Severity.WARNING:
                     self.warnings += 1
                 elif severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):

@@ -1,6 +1,7 @@
 """The TensorRT room over doubles of NVIDIA's libraries: both versions' shapes, and every way in which it can fail."""
 
 import ctypes
+import errno
 import json
 import sys
 import threading
@@ -367,6 +368,16 @@ def test_warnings_are_counted_and_the_log_goes_to_standard_error(make: Callable[
         found = make()
     assert "TensorRT gave 2 warnings" in found["note"] and found["build"]["warnings"] == 2
     assert "[TensorRT WARNING] warning number 1" in capfd.readouterr().err
+
+
+def test_a_log_that_cannot_be_written_costs_no_build(make: Callable[..., Any], monkeypatch: Any) -> None:
+    class Full:
+        def write(self, text: str) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    with telling("warn"):
+        assert make()["build"]["warnings"] == 2
 
 
 # ---- the timing cache ----
