@@ -41,7 +41,8 @@ def test_a_gpu_that_is_too_old_is_named_in_the_row_and_a_failed_build_fails_its_
     copied: Callable[[], Place],
 ) -> None:
     place = copied()
-    old = place.json(*SMOKE, "--precision", "int8", "--backend", "tensorrt", **children("name:M40", "capability:5.2"))
+    maxwell = children("name:M40", "capability:5.2")
+    old = place.json(*SMOKE, "--precision", "int8", "--backend", "tensorrt", **maxwell)
     row = next(row for row in old["rows"] if row["backend"] == "tensorrt")
     assert row["verdict"] == "unsupported" and "this GPU has 5.2 (Maxwell)" in row["reason"]
 

@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 
 from cxr_core.bench.trtexec.cards import CARDS
+from cxr_core.config import load_profile
 from cxr_core.engines.capability import generation
 from flows.gpus import gpus, judged, source_experiment, source_told, told
+from flows.inputs import unsupported
+from flows.settings import PROFILES
 from tests.conftest import Place
 from tests.nvidia import children, doubled
 
@@ -76,6 +79,18 @@ def test_an_amd_card_trains_and_has_no_tensorrt(tmp_path: Path) -> None:
     found = gpus(NOWHERE, tmp_path)
     assert [card["name"] for card in found] == ["AMD gfx1030", "AMD gfx90a"]
     assert "PyTorch for ROCm; there is no TensorRT" in told(found[0])
+
+
+def test_what_cannot_run_is_known_before_anything_runs() -> None:
+    chosen = load_profile(PROFILES / "paper.yaml")
+    with doubled("name:M40", "capability:5.2"):
+        said = [text for text in unsupported(chosen) if text.startswith("tensorrt")]
+    assert len(said) == 1 and said[0].startswith("tensorrt cannot run fp32, tf32, fp16, bf16, int8 here: FAKE M40: Ten")
+    with doubled("name:T4", "capability:7.5"):
+        said = [text for text in unsupported(chosen) if text.startswith("tensorrt")]
+    assert said == [
+        "tensorrt cannot run tf32, bf16 here: FAKE T4: needs compute capability 8.0 or newer; this one is 7.5"
+    ]
 
 
 def test_doctor_shows_the_card_in_one_screen(place: Place) -> None:
