@@ -3,13 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/pytest
+BINDINGS := build/tensorrt
+UNPACK = $(BIN)/python -m pip install -q --no-deps --only-binary :all: --target $(BINDINGS)
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo -n)
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup-ui run serve test test-slow fuzz check bench screenshots clean
+.PHONY: help install setup-ui run serve test test-slow test-tensorrt fuzz check bench screenshots clean
 
 help:  ## what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 # The stamp is older than either file exactly when something must be installed.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -38,6 +40,19 @@ test-slow: install  ## the long ones
 fuzz: install  ## every reader of bytes from disk under atheris, FUZZ_SECONDS (20) each; installs it
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[fuzz]'
 	$(BIN)/python -m tests.fuzz --seconds $(or $(FUZZ_SECONDS),20) $(ARGS)
+
+test-tensorrt: install $(BINDINGS)/.complete  ## what we use of TensorRT and CUDA exists in the real bindings (PyPI; no GPU)
+	$(PYTEST) -q tests/conformance
+
+# Bindings only, side by side and outside of the environment: NVIDIA's libraries are not on PyPI, and not needed for this.
+$(BINDINGS)/.complete: Makefile
+	rm -rf $(BINDINGS)
+	$(UNPACK)/10.12.0.36 tensorrt-cu12-bindings==10.12.0.36
+	$(UNPACK)/10.16.1.11 tensorrt-cu13-bindings==10.16.1.11
+	$(UNPACK)/11.4.0.106 tensorrt-cu13-bindings==11.4.0.106
+	$(UNPACK)/13.0.3 cuda-bindings==13.0.3
+	$(UNPACK)/nvml nvidia-ml-py==13.615.71
+	touch $@
 
 check: install  ## ruff, mypy, import floors
 	$(BIN)/ruff check .

@@ -108,10 +108,25 @@ class VariantConfig(Frozen):
 
 
 class EngineConfig(Frozen):
-    """How a backend compiles."""
+    """How a backend compiles and opens an engine. All but threads and time limit are TensorRT's."""
 
     threads: Annotated[int, Field(ge=0, description="CPU threads; 0 takes all")] = 0
     time_limit_seconds: Annotated[float, Field(gt=0)] = 900
+    batches: Annotated[
+        tuple[Count, ...], Field(min_length=3, max_length=3, description="smallest, tuned and largest batch of a plan")
+    ] = (1, 32, 64)
+    workspace_mebibytes: Count = Field(4096, description="GPU memory that a tactic may use while it is built")
+    memory_mebibytes: Count = Field(8192, description="GPU memory that an opened plan may take besides its weights")
+    optimization_level: Annotated[
+        int, Field(ge=0, le=5, description="more searches longer; 0 uses no timing cache")
+    ] = 3
+    cuda_graph: bool = Field(False, description="a plan is run as a captured CUDA graph")
+
+    @model_validator(mode="after")
+    def _rising(self) -> "EngineConfig":
+        if list(self.batches) != sorted(self.batches):
+            raise ValueError(f"batches must not fall: smallest, tuned, largest; found {list(self.batches)}")
+        return self
 
 
 class BenchmarkConfig(Frozen):
@@ -172,6 +187,21 @@ class Profile(Frozen):
         for name, values in (("precisions", self.precisions), ("backends", self.backends)):
             if not values or len(set(values)) != len(values):
                 raise ValueError(f"{name} must name at least one, each once; found {list(values)}")
+        return self
+
+    @model_validator(mode="after")
+    def _batches_suffice(self) -> "Profile":
+        smallest, _, largest = self.engine.batches
+        used = {
+            "1 (latency)": 1,
+            "benchmark.throughput_batch": self.benchmark.throughput_batch,
+            "accuracy.batch": self.accuracy.batch,
+        }
+        outside = [f"{name} = {count}" for name, count in used.items() if not smallest <= count <= largest]
+        if "tensorrt" in self.backends and outside:
+            raise ValueError(
+                f"engine.batches {list(self.engine.batches)} must cover {', '.join(outside)}: TensorRT takes no others"
+            )
         return self
 
 

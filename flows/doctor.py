@@ -4,7 +4,6 @@ import importlib.metadata
 import os
 import platform
 import shutil
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -12,6 +11,7 @@ from rich.table import Table
 from cxr_core.engines import registry
 from cxr_core.errors import CxrError
 from cxr_core.refs import Precision
+from flows.gpus import gpus, source_experiment, source_told, told
 from flows.settings import PROJECT, prefect_home
 from flows.showing import output
 from tasks.place import store_root
@@ -46,7 +46,8 @@ def examine() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": platform.platform(),
         "cpus": len(os.sched_getaffinity(0)),
-        "gpus": _gpus(),
+        "gpus": gpus(),
+        "source_experiment": source_experiment(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "backends": [_backend(name) for name in registry.known_backends()],
         "store": {"path": str(root), "exists": root.exists(), "free_bytes": free},
@@ -59,7 +60,8 @@ def examine() -> dict[str, Any]:
 def print_examination(found: dict[str, Any]) -> None:
     """One screen."""
     output.print(f"Python {found['python']}, {found['cpus']} CPUs, {found['system']}", highlight=False)
-    output.print(f"GPUs: {', '.join(found['gpus']) or 'none seen (no /dev/nvidia*, no /dev/kfd)'}", highlight=False)
+    for line in [told(card) for card in found["gpus"]] or ["GPU: no driver shows one"]:
+        output.print(line, markup=False, highlight=False)
     table = Table("backend", *(str(p) for p in Precision), title="precisions on this machine")
     for row in found["backends"]:
         table.add_row(row["name"], *(_mark(row["support"][str(p)]["level"]) for p in Precision))
@@ -85,16 +87,12 @@ def print_examination(found: dict[str, Any]) -> None:
     mirror = found["mirror"]
     state = f"{mirror['url']} ({mirror['problem'] or 'can be read'})" if mirror["url"] else "none (set CXR_MIRROR)"
     output.print(f"mirror that workers read through: {state}", markup=False, highlight=False, soft_wrap=True)
+    output.print(source_told(found["source_experiment"]), markup=False, highlight=False)
 
 
 def _backend(name: str) -> dict[str, Any]:
     chosen = registry.backend(name)
     return {"name": name, "support": {str(p): chosen.support(p).model_dump(mode="json") for p in Precision}}
-
-
-def _gpus() -> list[str]:
-    nvidia = sorted(str(p) for p in Path("/dev").glob("nvidia[0-9]*"))
-    return [*nvidia, *(["/dev/kfd (AMD)"] if Path("/dev/kfd").exists() else [])]
 
 
 def _mark(level: str) -> str:

@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,16 @@ def settle(
     taken = _brought(weights, "weights", "weights"), _brought(onnx, "ONNX", "model")
     paths = {name: str(Path(path).absolute()) for name, path in (("weights", weights), ("onnx", onnx)) if path}
     return Inputs(chosen, *_folder(chosen, data), store, *taken, paths)
+
+
+def unsupported(profile: Profile) -> Iterator[str]:
+    """A sentence for what each backend cannot run here, told before the hours of training and not after them."""
+    for name in profile.backends:
+        found = {precision: registry.backend(name).support(precision) for precision in profile.precisions}
+        reasons = [support.reason for support in found.values() if support.level == "unsupported"]
+        for reason in dict.fromkeys(reasons):
+            without = ", ".join(str(p) for p, support in found.items() if support.reason == reason)
+            yield f"{name} cannot run {without} here: {reason}"
 
 
 def _check_version() -> None:

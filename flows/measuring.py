@@ -7,6 +7,7 @@ from typing import Any
 
 from cxr_core.child import run_child
 from cxr_core.config import Profile
+from cxr_core.engines import registry
 from cxr_core.errors import UsageError
 from cxr_core.refs import Precision, Record
 from flows.runs import newest_with, read_summary
@@ -27,7 +28,7 @@ def bench_once(run_id: str, precision: Precision, backend: str) -> dict[str, Any
     profile = Profile.model_validate(read_summary(run_id)["settings"])
     engine, reference = (_engine(records, wanted, backend, run_id) for wanted in (precision, Precision.FP32))
     store = current_store()
-    label = f"benchmark {precision}@{backend}"
+    label, device = f"benchmark {precision}@{backend}", registry.backend(backend).device_lock()
     with (
         store.lease(label),
         tempfile.TemporaryDirectory(dir=store.root / "tmp") as scratch,
@@ -47,9 +48,9 @@ def bench_once(run_id: str, precision: Precision, backend: str) -> dict[str, Any
             },
             purpose=label,
             log=Path(scratch, "log"),
-            device="cpu",
+            device=device,
             progress=reporter.progress,
-            waiting=lambda who: say(f"waiting for the cpu, held by {who}"),
+            waiting=lambda who: say(f"waiting for {device}, held by {who}"),
         )
         measured: dict[str, Any] = json.loads((out / "benchmark.json").read_text(encoding="utf-8"))
     return {name: value for name, value in measured.items() if name != "latencies_ms"}

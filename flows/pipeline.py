@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from prefect import flow
+from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
@@ -27,7 +27,7 @@ from cxr_core.report.document import DataFacts, Failure, ModelFacts, RunHeader
 from flows import runs
 from flows.drifting import changes, lost_verdicts
 from flows.form import BackendName, Blank, Overrides, ProfileName
-from flows.inputs import settle
+from flows.inputs import settle, unsupported
 from flows.ledger import Entry, Ledger
 from flows.publishing import introduce, publish, tell_of_lost
 from tasks.accuracy import accuracy, model_identity
@@ -108,6 +108,8 @@ def pipeline_body(parameters: Mapping[str, Any]) -> State[Any]:
 
 def _leased_body(parameters: Mapping[str, Any]) -> State[Any]:
     inputs = settle(**parameters)
+    for text in unsupported(inputs.profile):
+        get_run_logger().warning(text)
     run = runs.begin(str(flow_run.id), str(flow_run.name), inputs, parameters)
     work = _Work(run, Ledger())
     try:

@@ -30,7 +30,7 @@ def run_flow(name: str, parameters: Mapping[str, Any], *, quiet: bool) -> dict[s
     if server:
         use_server(server)
     ready = own_server() if not os.environ.get("PREFECT_API_URL") else None
-    from flows.inputs import settle
+    from flows.inputs import settle, unsupported
     from flows.precision_branch import parameters_of_branch
     from flows.runs import read_summary
     from flows.showing import say
@@ -45,6 +45,8 @@ def run_flow(name: str, parameters: Mapping[str, Any], *, quiet: bool) -> dict[s
         who = f"deployment {name}, its worker does the work" if submits else "this process does the work"
         say(f"profile {prepared.profile.name}, data: {prepared.folder} ({prepared.how})")
         say(f"store {prepared.store}; Prefect: {where}; {who}")
+        for text in () if submits else unsupported(prepared.profile):
+            say(text)
     if ready:
         ready()
     if submits:

@@ -5,7 +5,8 @@ from pydantic import JsonValue
 from cxr_core.config import EngineConfig
 from cxr_core.engines import registry
 from cxr_core.refs import Precision, Record
-from tasks.stage import Arguments, bare, stage
+from tasks.place import store_root
+from tasks.stage import Arguments, Unkeyed, bare, stage
 
 
 def backend_room(arguments: Arguments) -> tuple[str, ...]:
@@ -18,13 +19,26 @@ def backend_machine(arguments: Arguments) -> dict[str, JsonValue]:
     return dict(registry.backend(bare(arguments["backend"])).environment())
 
 
+def backend_lock(arguments: Arguments) -> str:
+    """The device that the backend computes on."""
+    return registry.backend(bare(arguments["backend"])).device_lock()
+
+
 @stage(
     "engine",
     core="cxr_core.engines.engine:engine",
     packages=("numpy",),
     rooms=backend_room,
     machine=backend_machine,
+    device=backend_lock,
     shown_every=1.0,
 )
 def engine(precision: Precision, backend: str, lowered: Record, config: EngineConfig) -> Arguments:
-    return {"graph": lowered.output("variant.onnx"), "precision": precision, "backend": backend, "config": config}
+    return {
+        "graph": lowered.output("variant.onnx"),
+        "precision": precision,
+        "backend": backend,
+        "config": config,
+        # What builds leave for later ones; an engine is bound to its own digest anyway, as two builds may differ.
+        "cache": Unkeyed(store_root() / "cache" / backend),
+    }

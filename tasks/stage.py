@@ -77,7 +77,7 @@ class Stage:
     packages: tuple[str, ...]
     rooms: Callable[[Arguments], tuple[str, ...]]
     machine: Callable[[Arguments], dict[str, JsonValue]]
-    device: str | None
+    device: Callable[[Arguments], str] | str | None
     resumable: bool
     shown_every: float | None
 
@@ -105,7 +105,7 @@ def stage(
     packages: tuple[str, ...] = (),
     rooms: Callable[[Arguments], tuple[str, ...]] = lambda arguments: (),
     machine: Callable[[Arguments], dict[str, JsonValue]] = lambda arguments: {},
-    device: str | None = "cpu",
+    device: Callable[[Arguments], str] | str | None = "cpu",
     resumable: bool = False,
     shown_every: float | None = None,
 ) -> Callable[[Callable[..., Arguments]], StageTask]:
@@ -116,7 +116,7 @@ def stage(
         packages: distributions whose version is part of the key.
         rooms: modules chosen by the arguments (a backend's room) whose code is part of the key.
         machine: what of this machine changes the result.
-        device: locked while the function runs; None where it computes next to nothing.
+        device: locked while the function runs, or says which by the arguments; None where it computes next to nothing.
         resumable: the function gets a ``work`` folder that outlives a kill.
         shown_every: seconds between two updates of its progress in the Prefect UI; None shows none there.
     """
@@ -175,7 +175,9 @@ def _run(declared: Stage, parameters: Mapping[str, Any]) -> Record:
         folder = Path(scratch)
         out, log = folder / "out", folder / "log"
         out.mkdir()
-        arguments = _passed(store, declared.bind(parameters), folder / "inputs")
+        bound = declared.bind(parameters)
+        device = declared.device(bound) if callable(declared.device) else declared.device
+        arguments = _passed(store, bound, folder / "inputs")
         if declared.resumable:
             arguments["work"] = str(store.work(key))
         with Reporter(label, every=declared.shown_every, logger=logger) as reporter:
@@ -185,10 +187,10 @@ def _run(declared: Stage, parameters: Mapping[str, Any]) -> Record:
                     {**arguments, "out": str(out)},
                     purpose=label,
                     log=log,
-                    device=declared.device,
+                    device=device,
                     time_limit=_time_limit(parameters),
                     progress=reporter.progress,
-                    waiting=lambda who: reporter.waiting(declared.device, who),
+                    waiting=lambda who: reporter.waiting(device, who),
                 )
             except CxrError as error:
                 _keep_attempt(store, declared.name, key, branch, error, log)

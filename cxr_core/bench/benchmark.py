@@ -5,8 +5,10 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from cxr_core.bench.gpu_state import watching
 from cxr_core.bench.ratio import ratio_from_rounds
 from cxr_core.bench.rounds import Side, alternate, side
+from cxr_core.bench.stages import stages
 from cxr_core.bench.summary import LatencySummary, ThroughputSummary, latency_summary, thinned, throughput_summary
 from cxr_core.bench.trtexec.exports import write_times
 from cxr_core.bench.trtexec.times import queries_of
@@ -47,10 +49,13 @@ def benchmark(
         with second:
             _comparable(known, other)
             sides = side("engine", first, config), side("reference", second, config)
-            shortfall = alternate(*sides, config, progress)
+            with watching(backend(known.backend).device_lock()) as watch:
+                shortfall = alternate(*sides, config, progress)
     if wrong := "; ".join(one.complaint for one in sides if one.complaint):
         raise BranchError(f"not a valid measurement: {wrong}")
-    summary = _summary(known, *sides, shortfall, config)
+    reason = "; ".join(text for text in (shortfall, watch.complaint()) if text)
+    summary = _summary(known, *sides, reason, config)
+    summary |= {"gpu": told} if (told := watch.told()) else {}
     kept = [round(value, 6) for value in sides[0].milliseconds.tolist()]
     document = summary | {"latencies_ms": thinned(kept)}
     (out / "benchmark.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
@@ -67,7 +72,7 @@ def _comparable(known: EngineMetadata, other: EngineMetadata) -> None:
 
 
 def _summary(
-    known: EngineMetadata, engine: Side, reference: Side, shortfall: str, config: BenchmarkConfig
+    known: EngineMetadata, engine: Side, reference: Side, reason: str, config: BenchmarkConfig
 ) -> dict[str, JsonValue]:
     latency, throughput = _figures(engine)
     reference_latency, reference_throughput = _figures(reference)
@@ -79,7 +84,8 @@ def _summary(
         "throughput": throughput.model_dump(),
         "reference": {"latency": reference_latency.model_dump(), "throughput": reference_throughput.model_dump()},
         "ratio": _ratios(engine, reference, config.seed),
-        "reason": shortfall,
+        "reason": reason,
+        **({"stages": told} if (told := stages(engine.spans)) else {}),
     }
 
 

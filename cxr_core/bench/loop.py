@@ -8,19 +8,23 @@ from time import perf_counter_ns
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_core.engines.contract import Images, Logits, Runner
+from cxr_core.engines.contract import Images, Logits, Runner, Spans
 
 _SECOND = 1_000_000_000
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One engine's uninterrupted turn. Times in ns on the process's monotonic clock, one entry a query."""
+    """One engine's uninterrupted turn. Times in ns on the process's monotonic clock, one entry a query.
+
+    ``spans`` has an entry a query where the runner has a device of its own, else none.
+    """
 
     starts: NDArray[np.int64]
     stops: NDArray[np.int64]
     bound: NDArray[np.int64]
     answers: tuple[Logits, ...]
+    spans: tuple[Spans, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -47,6 +51,7 @@ def turn(runner: Runner, inputs: Sequence[Images], seconds: float, least: int = 
     stops: list[int] = []
     bound: list[int] = []
     answers: list[Logits] = []
+    spans: list[Spans] = []
     clock, period = perf_counter_ns, len(inputs)
     end = clock() + int(seconds * _SECOND)
     for number in count():
@@ -58,6 +63,8 @@ def turn(runner: Runner, inputs: Sequence[Images], seconds: float, least: int = 
         stops.append(stop)
         answers.append(answer)
         bound.append(runner.bound_images)
+        if (parts := runner.spans) is not None:
+            spans.append(parts)
         if stop >= end and number + 1 >= least:
             break
-    return Turn(np.array(starts), np.array(stops), np.array(bound), tuple(answers))
+    return Turn(np.array(starts), np.array(stops), np.array(bound), tuple(answers), tuple(spans))

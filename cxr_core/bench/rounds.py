@@ -11,7 +11,7 @@ from cxr_core.bench.audit import answers_before, batch_complaint, complaint
 from cxr_core.bench.inputs import batches
 from cxr_core.bench.loop import Turn, turn
 from cxr_core.config import BenchmarkConfig
-from cxr_core.engines.contract import Images, Logits, Runner
+from cxr_core.engines.contract import Images, Logits, Runner, Spans
 from cxr_core.progress import Progress, silent
 
 
@@ -59,6 +59,11 @@ class Side:
         """All latencies in order."""
         return np.concatenate([turn.milliseconds for turn in self.latency])
 
+    @property
+    def spans(self) -> list[Spans]:
+        """Where each latency query's time went; empty where the runner does not tell."""
+        return [parts for turn in self.latency for parts in turn.spans]
+
     def _note(self, sentence: str) -> None:
         if sentence and not self.complaint:
             self.complaint = f"{self.name}: {sentence}"
@@ -105,4 +110,4 @@ def _shortfall(engine: Side, reference: Side, config: BenchmarkConfig) -> str:
 
 
 def _light(full: Turn) -> Turn:
-    return Turn(full.starts, full.stops, full.bound, ())
+    return Turn(full.starts, full.stops, full.bound, (), full.spans)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Literal, Protocol, Self
+from typing import Annotated, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,12 +43,23 @@ class Effective(Frozen):
 
     ``shares`` maps a precision (or ``unknown``) to its part of the weight; they sum to 1 unless nothing
     could be read. ``label`` names those that matter, largest first: ``fp32``, ``int8+fp32``, ``unknown``.
+    ``weights`` is the share of the weights that is stored in each precision, empty where the engine does not tell.
     """
 
     shares: dict[str, Share]
     weighted_by: Literal["time", "flops", "layers"]
     layers: tuple[Layer, ...]
     label: str
+    weights: dict[str, Share] = Field(default_factory=dict)
+
+
+class Spans(NamedTuple):
+    """Where one query's time went, in ms under trtexec's names: ``enqueue`` on the host, the others on the GPU."""
+
+    enqueue: float
+    h2d: float
+    compute: float
+    d2h: float
 
 
 class Runner(Protocol):
@@ -62,6 +73,11 @@ class Runner(Protocol):
     @property
     def bound_images(self) -> int:
         """Batch dimension of the tensor that the engine really had bound at the last call; 0 before any."""
+        ...
+
+    @property
+    def spans(self) -> Spans | None:
+        """Of the last call; None where nothing is copied to a device of its own."""
         ...
 
     def __call__(self, images: Images) -> Logits:
@@ -89,14 +105,28 @@ class Backend(Protocol):
         """The device's own name, as a figure must carry it."""
         ...
 
+    def device_lock(self) -> str:
+        """The name of the lock (``cxr_core/device.py``) that is held while it computes: ``cpu``, or a GPU's UUID."""
+        ...
+
     def environment(self) -> Mapping[str, JsonValue]:
         """What changes a result here: library version, device, its instruction sets, processor count."""
         ...
 
     def build(
-        self, *, graph: Path, precision: Precision, engine: Path, config: EngineConfig, progress: Progress
+        self,
+        *,
+        graph: Path,
+        precision: Precision,
+        engine: Path,
+        config: EngineConfig,
+        progress: Progress,
+        cache: Path | None = None,
     ) -> dict[str, JsonValue]:
         """Compiles ``graph`` into the file ``engine``; small facts, ``note`` among them where one is due.
+
+        What the engine depends on beyond graph and environment is the fact ``built_with``. ``cache`` is a folder that
+        outlives the build: what the backend keeps there may make the next build faster and changes no answer.
 
         Raises:
             ModelError: the backend cannot compile this graph.

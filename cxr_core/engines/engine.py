@@ -1,5 +1,6 @@
 """Stage ``engine``: a variant compiled by one backend for this device, and what really runs inside it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -17,9 +18,18 @@ from cxr_core.refs import Precision
 
 
 def engine(
-    *, graph: Path, out: Path, precision: Precision, backend: str, config: EngineConfig, progress: Progress = silent
+    *,
+    graph: Path,
+    out: Path,
+    precision: Precision,
+    backend: str,
+    config: EngineConfig,
+    cache: Path | None = None,
+    progress: Progress = silent,
 ) -> dict[str, JsonValue]:
     """Compiles ``graph`` into ``out/engine`` and writes ``engine.json`` and ``layers.json`` beside it.
+
+    ``cache`` is a folder in which a backend may keep what makes its next build faster.
 
     ``layers.json`` lists every executed layer with its kind and arithmetic, without times, so that its
     bytes do not hang on the clock; the time-weighted shares are among the returned facts.
@@ -35,18 +45,26 @@ def engine(
         raise MachineError(f"{precision} on {backend} is unsupported here: {support.reason}")
     about = variant_metadata(graph)
     target = out / "engine"
-    built = chosen.build(graph=graph, precision=precision, engine=target, config=config, progress=progress)
+    built = chosen.build(graph=graph, precision=precision, engine=target, config=config, progress=progress, cache=cache)
     progress(2, 3, "reading back what runs")
     effective = chosen.inspect(target, precision=precision, config=config)
     (out / "engine.json").write_text(
-        _metadata(chosen, precision, graph, target, about).model_dump_json(indent=1) + "\n"
+        _metadata(chosen, precision, graph, target, about, built).model_dump_json(indent=1) + "\n"
     )
     (out / "layers.json").write_text(_layers(effective))
     progress(3, 3, f"{effective.label}, {target.stat().st_size / 1e6:.1f} MB")
     return _facts(chosen, precision, support, effective, built)
 
 
-def _metadata(chosen: Backend, precision: Precision, graph: Path, target: Path, about: GraphMetadata) -> EngineMetadata:
+def _metadata(
+    chosen: Backend,
+    precision: Precision,
+    graph: Path,
+    target: Path,
+    about: GraphMetadata,
+    built: Mapping[str, JsonValue],
+) -> EngineMetadata:
+    settings = built.get("built_with", {})
     return EngineMetadata(
         backend=chosen.name,
         fake=chosen.fake,
@@ -55,6 +73,7 @@ def _metadata(chosen: Backend, precision: Precision, graph: Path, target: Path, 
         engine_bytes=target.stat().st_size,
         graph_digest=file_digest(graph),
         built_for=bound_environment(chosen),
+        built_with=settings if isinstance(settings, dict) else {},
         input=INPUT,
         output=OUTPUT,
         model=about,
@@ -77,6 +96,7 @@ def _facts(
         "effective": dict(effective.shares),
         "effective_precision": effective.label,
         "weighted_by": effective.weighted_by,
+        **({"weights": dict(effective.weights)} if effective.weights else {}),
         "support": support.level,
         "device": chosen.device(),
         "note": "; ".join(sentence for sentence in sentences if sentence),

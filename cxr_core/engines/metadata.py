@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import JsonValue, ValidationError
+from pydantic import Field, JsonValue, ValidationError
 from pydantic_core import from_json
 
 from cxr_core.engines.contract import Backend
@@ -16,12 +16,15 @@ from cxr_core.refs import Digest, Frozen, Precision
 
 # How many processors there are changes how fast an engine is, not whether it may run.
 _FREE = ("cpus",)
+# Recorded, but no reason to refuse: a plan runs under a newer driver.
+_TOLD = ("driver",)
 
 
 class EngineMetadata(Frozen):
     """Everything that a checked opening and a scoring need, so that the engine suffices without its graph.
 
-    ``built_for`` is the backend's environment: library version, device, instruction sets. ``model`` is
+    ``built_for`` is the backend's environment: library version, device, instruction sets. ``built_with`` is what it
+    was told: for TensorRT the batches, the TF32 flag, optimisation level and workspace. ``model`` is
     what the graph says about itself: labels, temperature, threshold, size, filter.
     """
 
@@ -33,6 +36,7 @@ class EngineMetadata(Frozen):
     engine_bytes: int
     graph_digest: Digest
     built_for: dict[str, JsonValue]
+    built_with: dict[str, JsonValue] = Field(default_factory=dict)
     input: str
     output: str
     model: GraphMetadata
@@ -72,7 +76,8 @@ def check_engine(engine: Path, metadata: Mapping[str, JsonValue] | EngineMetadat
     known = metadata if isinstance(metadata, EngineMetadata) else _validated(metadata)
     _refuse_other_bytes(engine, known)
     here = bound_environment(backend(known.backend))
-    differing = [key for key in sorted({*here, *known.built_for}) if here.get(key) != known.built_for.get(key)]
+    compared = sorted({*here, *known.built_for} - {*_TOLD})
+    differing = [key for key in compared if here.get(key) != known.built_for.get(key)]
     if differing:
         each = "; ".join(f"{key}: built for {known.built_for.get(key)!r}, here {here.get(key)!r}" for key in differing)
         raise MachineError(

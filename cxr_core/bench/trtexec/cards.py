@@ -1,4 +1,4 @@
-"""NVIDIA cards: what each can do at most, and which precisions its compute capability has arithmetic for."""
+"""NVIDIA cards: what each can do at most. Which precisions a capability has at all: ``engines/capability.py``."""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -86,11 +86,6 @@ _CORES = {
     "8.6": 128, "8.7": 128, "8.9": 128, "9.0": 128, "10.0": 128, "12.0": 128,
 }  # fmt: skip
 
-# The least capability with arithmetic of a precision, and older ones that have it too (TensorRT support matrix,
-# "Hardware and Precision"; CUDA C++ Programming Guide for half precision and dp4a).
-_LEAST = {_P.FP16: (7, 0), _P.INT8: (7, 0), _P.TF32: (8, 0), _P.BF16: (8, 0), _P.FP8: (8, 9)}
-_OLDER = {_P.FP16: ("5.3", "6.0", "6.2"), _P.INT8: ("6.1",)}
-
 
 def card_named(name: str) -> Card | None:
     """The card of a name as trtexec or a person writes it ("NVIDIA Tesla T4", "h100 pcie"), None where unknown."""
@@ -118,12 +113,3 @@ def card_of(device: Device) -> Card:
         peak[Precision.FP32] = device.multiprocessors * cores * 2 * device.clock_ghz / 1000
     source = f"{device.multiprocessors} multiprocessors x {cores} cores x 2 x {device.clock_ghz} GHz" if peak else ""
     return Card(name=device.name, capability=device.capability, peak=peak, source=source)
-
-
-def lacking(capability: str, precision: Precision) -> str:
-    """Why a card of that compute capability cannot compute in a precision; empty where it can."""
-    least, older = _LEAST.get(precision), _OLDER.get(precision, ())
-    if least is None or tuple(map(int, capability.split("."))) >= least or capability in older:
-        return ""
-    needed = ", ".join((*older, f"{least[0]}.{least[1]} or newer"))
-    return f"needs compute capability {needed}; this one is {capability}"

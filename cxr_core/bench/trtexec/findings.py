@@ -11,9 +11,10 @@ from typing import Literal
 
 from cxr_core.bench.percentiles import least_count
 from cxr_core.bench.trtexec.accuracy import Printed, sample_size
-from cxr_core.bench.trtexec.cards import Card, card_of, lacking
+from cxr_core.bench.trtexec.cards import Card, card_of
 from cxr_core.bench.trtexec.context import Claim, Context
 from cxr_core.bench.trtexec.measured import Measured
+from cxr_core.engines.capability import lacking
 from cxr_core.refs import Frozen, Precision
 
 # An engine's plan holds more than weights; where no FP32 engine of the same model tells how much more, so many bytes.

@@ -47,8 +47,19 @@ class OnnxRuntimeBackend:
         cpu = processor()
         return {"version": _version(), "cpu": cpu.name, "instructions": cpu.flags_digest, "cpus": processors()}
 
+    def device_lock(self) -> str:
+        """All work on the CPU is serial."""
+        return "cpu"
+
     def build(
-        self, *, graph: Path, precision: Precision, engine: Path, config: EngineConfig, progress: Progress
+        self,
+        *,
+        graph: Path,
+        precision: Precision,
+        engine: Path,
+        config: EngineConfig,
+        progress: Progress,
+        cache: Path | None = None,
     ) -> dict[str, JsonValue]:
         """See ``Backend.build``."""
         from cxr_core.engines.onnxruntime.builder import engine_from_onnx

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from cxr_core.config import EngineConfig
-from cxr_core.engines.contract import Images, Logits
+from cxr_core.engines.contract import Images, Logits, Spans
 from cxr_core.engines.processor import thread_count
 from cxr_core.errors import MachineError, ModelError
 
@@ -33,6 +33,8 @@ def session_options(config: EngineConfig) -> Any:
 
 class OnnxRuntimeRunner:
     """See ``Runner``."""
+
+    spans: Spans | None = None
 
     def __init__(
         self, engine: Path, *, config: EngineConfig, profiling: bool = False, profile: Path | None = None

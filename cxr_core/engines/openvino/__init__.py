@@ -53,8 +53,19 @@ class OpenVINOBackend:
         cpu = processor()
         return {"version": _version(), "cpu": cpu.name, "instructions": cpu.flags_digest, "cpus": processors()}
 
+    def device_lock(self) -> str:
+        """All work on the CPU is serial."""
+        return "cpu"
+
     def build(
-        self, *, graph: Path, precision: Precision, engine: Path, config: EngineConfig, progress: Progress
+        self,
+        *,
+        graph: Path,
+        precision: Precision,
+        engine: Path,
+        config: EngineConfig,
+        progress: Progress,
+        cache: Path | None = None,
     ) -> dict[str, JsonValue]:
         """See ``Backend.build``."""
         from cxr_core.engines.openvino.builder import engine_from_onnx

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from cxr_core.config import EngineConfig
-from cxr_core.engines.contract import Images, Logits
+from cxr_core.engines.contract import Images, Logits, Spans
 from cxr_core.engines.openvino.library import library
 from cxr_core.engines.processor import thread_count
 from cxr_core.errors import MachineError, ModelError
@@ -37,6 +37,8 @@ def properties(precision: Precision, config: EngineConfig, *, profiling: bool = 
 
 class OpenVINORunner:
     """See ``Runner``."""
+
+    spans: Spans | None = None
 
     def __init__(self, engine: Path, *, precision: Precision, config: EngineConfig, profiling: bool = False) -> None:
         """Imports the blob.

@@ -1,64 +1,100 @@
-"""TensorRT on an NVIDIA GPU: the target. The room says what is missing; it builds nothing yet."""
+"""TensorRT on an NVIDIA GPU: the target. Versions 10.12 to 11.x, strongly typed, from one code path."""
 
-from importlib import import_module
 from pathlib import Path
 
 from pydantic import JsonValue
 
 from cxr_core.config import EngineConfig
+from cxr_core.engines.capability import lacking, too_old
 from cxr_core.engines.contract import Effective, Runner, Support
+from cxr_core.engines.tensorrt.device import Gpu, gpu
+from cxr_core.engines.tensorrt.library import built_for_cuda, cudart, tensorrt, version_of
+from cxr_core.errors import MachineError
 from cxr_core.progress import Progress
 from cxr_core.refs import Precision
 
-_INSTALL = (
-    "on a machine with an NVIDIA GPU of compute capability 7.5 or newer, install the extra 'nvidia' with "
-    "NVIDIA's own package index added, as its TensorRT installation guide for pip describes"
-)
-
-
-def missing() -> str:
-    """Why TensorRT cannot be used here, and how to mend that; its bindings fail with ImportError or OSError."""
-    try:
-        found = import_module("tensorrt")
-    except (ImportError, OSError) as error:
-        return f"tensorrt cannot be imported ({error}); {_INSTALL}"
-    return f"tensorrt {getattr(found, '__version__', '?')} is here, but this version of cxr does not build with it yet"
-
 
 class TensorRTBackend:
-    """See ``Backend``. Every precision is ``unsupported`` with the reason; nothing pretends to be built."""
+    """See ``Backend``. An engine is a serialised plan, tied to TensorRT's version and the GPU it was built on."""
 
     name = "tensorrt"
     fake = False
 
     def support(self, precision: Precision) -> Support:
-        """Unsupported, with what is missing."""
-        return Support(level="unsupported", reason=missing())
+        """By the installed version and the GPU's compute capability."""
+        try:
+            found = tensorrt()
+            cudart()
+            here = gpu()
+        except MachineError as error:
+            return Support(level="unsupported", reason=str(error))
+        return gpu_support(precision, here, version_of(found)[0])
 
     def device(self) -> str:
-        """No device is opened here."""
-        return "no NVIDIA device"
+        """The GPU's name."""
+        here = _gpu()
+        return here.name if here else "no NVIDIA device"
+
+    def device_lock(self) -> str:
+        """The GPU's UUID: work on one GPU is serial, on several parallel."""
+        here = _gpu()
+        return here.uuid if here else "no-gpu"
 
     def environment(self) -> dict[str, JsonValue]:
-        """Nothing runs, so nothing changes a result."""
-        return {"version": None}
+        """A plan is tied to TensorRT's version, the GPU's model and its capability; a driver changes how fast it is."""
+        try:
+            found, here = tensorrt(), gpu()
+        except MachineError:
+            return {"version": None, "device": None, "capability": None, "driver": None}
+        return {
+            "version": found.__version__,
+            "device": here.name,
+            "capability": here.capability,
+            "driver": here.driver,
+        }
 
     def build(
-        self, *, graph: Path, precision: Precision, engine: Path, config: EngineConfig, progress: Progress
+        self,
+        *,
+        graph: Path,
+        precision: Precision,
+        engine: Path,
+        config: EngineConfig,
+        progress: Progress,
+        cache: Path | None = None,
     ) -> dict[str, JsonValue]:
-        """Raises MachineError."""
+        """See ``Backend.build``. ``cache`` holds TensorRT's timing caches."""
         from cxr_core.engines.tensorrt.builder import engine_from_onnx
 
-        return engine_from_onnx(graph=graph, precision=precision, engine=engine, config=config, progress=progress)
+        return engine_from_onnx(
+            graph=graph, precision=precision, engine=engine, config=config, progress=progress, cache=cache
+        )
 
     def runner(self, engine: Path, *, precision: Precision, config: EngineConfig, profiling: bool = False) -> Runner:
-        """Raises MachineError."""
+        """See ``Backend.runner``."""
         from cxr_core.engines.tensorrt.runner import TensorRTRunner
 
         return TensorRTRunner(engine, precision=precision, config=config, profiling=profiling)
 
     def inspect(self, engine: Path, *, precision: Precision, config: EngineConfig) -> Effective:
-        """Raises MachineError."""
+        """See ``Backend.inspect``."""
         from cxr_core.engines.tensorrt.inspector import effective_from_engine
 
         return effective_from_engine(engine, precision=precision, config=config)
+
+
+def gpu_support(precision: Precision, here: Gpu, major: int) -> Support:
+    """What TensorRT of that major version runs on that GPU."""
+    reason = too_old(here.capability, major, built_for_cuda(major)) or lacking(here.capability, precision)
+    if not reason and precision is Precision.FP8:
+        reason = "no fp8 graph is made by this version of cxr"
+    if reason:
+        return Support(level="unsupported", reason=f"{here.name}: {reason}")
+    return Support(level="native")
+
+
+def _gpu() -> Gpu | None:
+    try:
+        return gpu()
+    except MachineError:
+        return None

@@ -4,12 +4,18 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cxr_core.bench.benchmark import benchmark
+from cxr_core.bench.stages import stages
 from cxr_core.config import BenchmarkConfig, EngineConfig
+from cxr_core.engines.contract import Spans
+from cxr_core.engines.engine import engine
 from cxr_core.errors import BranchError, RefusedError, UsageError
 from cxr_core.progress import silent
+from cxr_core.refs import Precision
+from tests.nvidia import doubled
 
 FAST = BenchmarkConfig(warmup_seconds=0.02, round_seconds=0.04, rounds=4, iterations=8, throughput_batch=4)
 Built = Callable[..., Path]
@@ -47,6 +53,40 @@ def test_an_engine_against_itself(name: str, built: Built, tmp_path: Path) -> No
     assert len(json.loads((tmp_path / "times.json").read_text())) == latency["count"]
     assert facts["fake"] is (name == "fake") and "latencies_ms" not in facts
     assert {p.name for p in tmp_path.iterdir()} == {"benchmark.json", "times.json"}
+
+
+def test_on_a_gpu_the_copies_are_told_apart(graphs: Callable[[str], Path], tmp_path: Path) -> None:
+    with doubled():
+        engine(graph=graphs("fp32"), out=tmp_path, precision=Precision.FP32, backend="tensorrt", config=EngineConfig())
+        (tmp_path / "out").mkdir()
+        facts = run(tmp_path, tmp_path, tmp_path / "out")
+    found = facts["stages"]
+    assert facts["gpu"]["clock_mhz"] == [1980, 1980, 1980] and facts["gpu"]["samples"] >= 2 and facts["reason"] == ""
+    assert "power_w" not in facts["gpu"] and facts["gpu"]["slowed_by"] == []
+    assert set(found) == {"enqueue", "h2d", "compute", "d2h", "latency", "warnings"}
+    times = json.loads((tmp_path / "out" / "times.json").read_text())
+    for row in times:
+        assert row["latencyMs"] == pytest.approx(row["h2dMs"] + row["computeMs"] + row["d2hMs"], abs=1e-5)
+        assert row["startH2dMs"] <= row["endH2dMs"] == row["startComputeMs"] < row["endComputeMs"] <= row["endD2hMs"]
+    assert found["h2d"]["count"] == found["compute"]["count"] == len(times)
+    assert found["latency"]["median_ms"] == pytest.approx(np.median([row["latencyMs"] for row in times]), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("spans", "says"),
+    [
+        (Spans(0.81, 0.1, 1.0, 0.1), ["may be bound by enqueue time; engine.cuda_graph helps"]),
+        (Spans(0.79, 1.0, 1.0, 0.1), ["bound by copies to the GPU"]),
+        (Spans(0.1, 0.1, 1.0, 1.0), ["bound by copies from the GPU"]),
+        (Spans(0.79, 0.99, 1.0, 0.99), []),
+    ],
+)
+def test_trtexecs_warnings(spans: Spans, says: list[str]) -> None:
+    found = stages([spans] * 10)["warnings"]
+    assert len(found) == len(says) and all(text in warning for text, warning in zip(says, found, strict=True))
+    unsteady = [spans._replace(compute=one) for one in (1.0, 1.1) * 5]
+    assert any("unstable, coefficient of variation 4.8 %" in one for one in stages(unsteady)["warnings"])
+    assert stages([]) == {}
 
 
 def test_a_slower_engine_has_ratios_below_one(built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from cxr_core.errors import MachineError, ModelError
 from cxr_core.refs import Precision
 
 CONFIG = EngineConfig(threads=1)
-BACKENDS = ["openvino", "onnxruntime", "fake"]
+BACKENDS = ["openvino", "onnxruntime", "tensorrt", "fake"]
 TOLERANCE = {"fp32": 2e-4, "tf32": 2e-4, "fp16": 0.03, "bf16": 0.2, "int8": 0.4}
 Built = Callable[..., Path]
 pairs = pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from cxr_core.engines.registry import backend
 from cxr_core.errors import MachineError, ModelError, RefusedError
 
 CONFIG = EngineConfig(threads=1)
-BACKENDS = ["openvino", "onnxruntime", "fake"]
+BACKENDS = ["openvino", "onnxruntime", "tensorrt", "fake"]
 Built = Callable[..., Path]
 
 
@@ -58,7 +58,7 @@ def test_one_flipped_bit_is_refused_unloaded(folder: Path, monkeypatch: pytest.M
 def test_another_device_or_version_is_refused_unloaded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built_for = metadata(folder)["built_for"]
     never_opened(monkeypatch, metadata(folder)["backend"])
-    for key in built_for:
+    for key in built_for.keys() - {"driver"}:
         spoil(folder, built_for=built_for | {key: "another"})
         with pytest.raises(MachineError, match=rf"built elsewhere: {key}: built for 'another', here .*cxr rerun"):
             open_engine(folder / "engine", folder / "engine.json", config=CONFIG)
@@ -70,9 +70,15 @@ def test_a_field_that_one_side_lacks_is_a_difference(folder: Path) -> None:
         check_engine(folder / "engine", metadata(folder))
 
 
-def test_another_number_of_processors_is_no_reason_to_refuse(folder: Path) -> None:
-    assert "cpus" in backend(metadata(folder)["backend"]).environment()
-    assert "cpus" not in metadata(folder)["built_for"]
+def test_another_number_of_processors_or_driver_is_no_reason_to_refuse(folder: Path) -> None:
+    found = metadata(folder)
+    assert "cpus" not in found["built_for"]
+    if found["backend"] == "tensorrt":
+        assert found["built_for"]["driver"] == "580.95.05"
+        spoil(folder, built_for=found["built_for"] | {"driver": "another"})
+        assert check_engine(folder / "engine", metadata(folder)).built_for["driver"] == "another"
+    else:
+        assert "cpus" in backend(found["backend"]).environment()
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "{", '{"schema_version": 2}'])

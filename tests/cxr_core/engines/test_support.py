@@ -75,7 +75,7 @@ def test_tensorrt_says_what_is_missing_and_builds_nothing(tmp_path: Path) -> Non
     for precision in Precision:
         support = room.support(precision)
         assert support.level == "unsupported" and "tensorrt" in support.reason
-    with pytest.raises(MachineError, match=r"no int8 plan can be built from graph\.onnx: tensorrt"):
+    with pytest.raises(MachineError, match=r"tensorrt cannot be imported .*install the extra 'nvidia'"):
         room.build(
             graph=tmp_path / "graph.onnx", precision=Precision.INT8, engine=tmp_path / "engine",
             config=EngineConfig(), progress=lambda *_: None,

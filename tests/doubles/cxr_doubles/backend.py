@@ -58,8 +58,18 @@ class FakeBackend:
     def environment(self) -> dict[str, JsonValue]:
         return {"version": "1.0", "device": self.device(), "cpus": 1}
 
+    def device_lock(self) -> str:
+        return "cpu"
+
     def build(
-        self, *, graph: Path, precision: Precision, engine: Path, config: EngineConfig, progress: Progress
+        self,
+        *,
+        graph: Path,
+        precision: Precision,
+        engine: Path,
+        config: EngineConfig,
+        progress: Progress,
+        cache: Path | None = None,
     ) -> dict[str, JsonValue]:
         progress(0, 1, "pretending to compile")
         if told_to("error", precision):
@@ -90,6 +100,8 @@ class FakeBackend:
 
 class FakeRunner:
     """Logits are a fixed random projection of coarse pixels, rounded as coarsely as the precision is."""
+
+    spans = None
 
     def __init__(self, content: dict[str, JsonValue], precision: Precision) -> None:
         seed = int(str(content["graph"])[:8], 16)

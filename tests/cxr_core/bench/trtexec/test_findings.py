@@ -10,11 +10,12 @@ import yaml
 from scipy.stats import chi2_contingency
 
 from cxr_core.bench.trtexec.accuracy import Printed, read_accuracies, sample_size
-from cxr_core.bench.trtexec.cards import CARDS, Card, card_named, card_of, lacking
+from cxr_core.bench.trtexec.cards import CARDS, Card, card_named, card_of
 from cxr_core.bench.trtexec.context import Context, read_context
 from cxr_core.bench.trtexec.findings import two_proportions
 from cxr_core.bench.trtexec.importing import Imported, import_logs
 from cxr_core.bench.trtexec.logs import Device
+from cxr_core.engines.capability import lacking
 from cxr_core.errors import UsageError
 from cxr_core.refs import Precision
 from tests.cxr_core.bench.trtexec.conftest import Write

@@ -1,0 +1,106 @@
+"""Which GPUs are here, and what each could compute in: for ``cxr doctor``."""
+
+from pathlib import Path
+from typing import Any
+
+from cxr_core.bench.trtexec.cards import card_named
+from cxr_core.engines.capability import generation, lacking, too_old
+from cxr_core.engines.tensorrt.device import gpu
+from cxr_core.errors import MachineError
+from cxr_core.refs import Precision
+
+# The card of the experiment that this project starts from, and the precisions that it was said to have run in.
+SOURCE_CARD = "Tesla M40"
+SOURCE_PRECISIONS = (Precision.INT8, Precision.FP16, Precision.TF32, Precision.FP32)
+# The version whose demands are told where none is installed, and the CUDA that it is built for.
+_CURRENT = (11, 13)
+_TRAINS = "trains with PyTorch for ROCm; there is no TensorRT for it, so its engines are those of the CPU"
+
+
+def gpus(proc: Path = Path("/proc/driver/nvidia/gpus"), kfd: Path = Path("/sys/class/kfd/kfd/topology/nodes")) -> Any:
+    """Every GPU that a driver shows, as ``judged`` or with ``says``.
+
+    CUDA is asked first. Where it does not answer, NVIDIA's driver still names its cards, and the table of cards knows
+    their capability.
+    """
+    found = [judged(name, capability) for name, capability in _nvidia(proc)]
+    for file in sorted(kfd.glob("*/properties")):
+        version = _target(file)
+        if version:  # 0 is the CPU's node
+            found.append({"name": f"AMD {_gfx(version)}", "says": _TRAINS})
+    return found
+
+
+def judged(name: str, capability: str | None) -> dict[str, Any]:
+    """A card's generation, each precision with the reason why it lacks it (empty where it has it), and TensorRT."""
+    if capability is None:
+        return {"name": name, "says": "compute capability not known: install the extra 'nvidia' and its driver"}
+    return {
+        "name": name,
+        "capability": capability,
+        "generation": generation(capability),
+        "precisions": {str(p): lacking(capability, p) for p in Precision},
+        "tensorrt": too_old(capability, *_CURRENT),
+    }
+
+
+def told(card: dict[str, Any]) -> str:
+    """One line."""
+    if "says" in card:
+        return f"GPU {card['name']}: {card['says']}"
+    having = ", ".join(p for p, reason in card["precisions"].items() if not reason)
+    without = ", ".join(p for p, reason in card["precisions"].items() if reason)
+    parts = [f"{having} natively", f"no arithmetic for {without}" if without else "", card["tensorrt"]]
+    about = f"GPU {card['name']}, compute capability {card['capability']} ({card['generation']})"
+    return f"{about}: {'; '.join(part for part in parts if part)}"
+
+
+def source_experiment() -> dict[str, Any]:
+    """What the source experiment's card does with each of the four precisions it was said to have run in."""
+    card = card_named(SOURCE_CARD)
+    assert card is not None
+    found = judged(card.name, card.capability)
+    ran = {str(p): "fp32" if found["precisions"][str(p)] else str(p) for p in SOURCE_PRECISIONS}
+    return {**found, "ran": ran}
+
+
+def source_told(found: dict[str, Any]) -> str:
+    """The same in words."""
+    lacked = "; ".join(f"{p} {found['precisions'][p]}" for p, real in found["ran"].items() if real != p)
+    native = ", ".join(p for p, real in found["ran"].items() if real == p)
+    return (
+        f"The source experiment's {found['name']} ({found['generation']}) runs {native} natively and nothing else: "
+        f"{lacked}. Its builder fell back to fp32 without an error, so all {len(found['ran'])} rows were fp32. "
+        f"{found['tensorrt']}"
+    )
+
+
+def _nvidia(proc: Path) -> list[tuple[str, str | None]]:
+    try:
+        here = gpu()
+    except MachineError:
+        return [(name, _capability(name)) for name in _named(proc)]
+    return [(here.name, here.capability)]
+
+
+def _named(proc: Path) -> list[str]:
+    lines = [
+        line for file in sorted(proc.glob("*/information")) for line in file.read_text(encoding="utf-8").splitlines()
+    ]
+    return [line.partition(":")[2].strip() for line in lines if line.startswith("Model:")]
+
+
+def _capability(name: str) -> str | None:
+    known = card_named(name)
+    return known.capability if known else None
+
+
+def _target(properties: Path) -> int:
+    """The GPU's architecture as the kernel numbers it, 100300 for gfx1030."""
+    words = [line.split() for line in properties.read_text(encoding="utf-8").splitlines()]
+    return next((int(value) for name, value in words if name == "gfx_target_version"), 0)
+
+
+def _gfx(version: int) -> str:
+    """``gfx1030`` of 100300: major, minor and stepping, the latter two in hexadecimal."""
+    return f"gfx{version // 10000}{version // 100 % 100:x}{version % 100:x}"

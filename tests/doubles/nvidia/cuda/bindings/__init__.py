@@ -1,0 +1,1 @@
+"""A double; ``cuda`` itself stays a namespace, so that what else lies in it is found."""

@@ -1,0 +1,101 @@
+"""What ``cxr doctor`` says of GPUs is right from Maxwell to Blackwell, for AMD, and where there is none."""
+
+from pathlib import Path
+
+import pytest
+
+from cxr_core.bench.trtexec.cards import CARDS
+from cxr_core.config import load_profile
+from cxr_core.engines.capability import generation
+from flows.gpus import gpus, judged, source_experiment, source_told, told
+from flows.inputs import unsupported
+from flows.settings import PROFILES
+from tests.conftest import Place
+from tests.nvidia import children, doubled
+
+NOWHERE = Path("/nowhere")
+
+
+@pytest.mark.parametrize(
+    ("capability", "name", "runs", "tensorrt"),
+    [
+        ("5.0", "Maxwell", "fp32", False),
+        ("5.2", "Maxwell", "fp32", False),
+        ("6.0", "Pascal", "fp32 fp16", False),
+        ("6.1", "Pascal", "fp32 int8", False),
+        ("7.0", "Volta", "fp32 fp16 int8", False),
+        ("7.5", "Turing", "fp32 fp16 int8", True),
+        ("8.0", "Ampere", "fp32 tf32 fp16 bf16 int8", True),
+        ("8.6", "Ampere", "fp32 tf32 fp16 bf16 int8", True),
+        ("8.9", "Ada Lovelace", "fp32 tf32 fp16 bf16 fp8 int8", True),
+        ("9.0", "Hopper", "fp32 tf32 fp16 bf16 fp8 int8", True),
+        ("10.0", "Blackwell", "fp32 tf32 fp16 bf16 fp8 int8", True),
+        ("12.0", "Blackwell", "fp32 tf32 fp16 bf16 fp8 int8", True),
+    ],
+)
+def test_every_generation(capability: str, name: str, runs: str, tensorrt: bool) -> None:
+    found = judged("a card", capability)
+    assert found["generation"] == name
+    assert [p for p, reason in found["precisions"].items() if not reason] == runs.split()
+    assert (found["tensorrt"] == "") == tensorrt
+    line = told(found)
+    assert f"{capability} ({name})" in line and ("needs compute capability 7.5" in line) != tensorrt
+
+
+def test_every_card_of_the_table_is_of_a_generation_and_has_peaks_only_for_what_it_can() -> None:
+    for card in CARDS:
+        assert generation(card.capability) != "unknown"
+        reasons = judged(card.name, card.capability)["precisions"]
+        assert not [p for p in card.peak if reasons[str(p)]], card.name
+    assert generation("3.5") == "unknown"
+
+
+def test_the_source_experiments_card_ran_all_four_in_fp32() -> None:
+    found = source_experiment()
+    assert found["ran"] == {"int8": "fp32", "fp16": "fp32", "tf32": "fp32", "fp32": "fp32"}
+    line = source_told(found)
+    assert "Tesla M40 (Maxwell) runs fp32 natively and nothing else: int8 needs compute capability 6.1" in line
+    assert "all 4 rows were fp32. TensorRT 11 for CUDA 13 needs compute capability 7.5 or newer" in line
+
+
+def test_cards_are_found_through_cuda_through_the_driver_or_not_at_all(tmp_path: Path) -> None:
+    assert gpus(NOWHERE, NOWHERE) == []
+    for number, name in enumerate(("Tesla M40 24GB", "Some Card 9000")):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "information").write_text(f"Model: \t\t {name}\nIRQ:   65\n")
+    named = gpus(tmp_path, NOWHERE)
+    assert [(card["name"], card.get("capability")) for card in named] == [
+        ("Tesla M40 24GB", "5.2"), ("Some Card 9000", None),
+    ]  # fmt: skip
+    assert "compute capability not known" in told(named[1])
+    with doubled("name:RTX 5090", "capability:12.0"):
+        assert [card["name"] for card in gpus(tmp_path, NOWHERE)] == ["FAKE RTX 5090"]
+
+
+def test_an_amd_card_trains_and_has_no_tensorrt(tmp_path: Path) -> None:
+    for number, target in enumerate((0, 100300, 90010)):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "properties").write_text(f"cpu_cores_count 8\ngfx_target_version {target}\n")
+    found = gpus(NOWHERE, tmp_path)
+    assert [card["name"] for card in found] == ["AMD gfx1030", "AMD gfx90a"]
+    assert "PyTorch for ROCm; there is no TensorRT" in told(found[0])
+
+
+def test_what_cannot_run_is_known_before_anything_runs() -> None:
+    chosen = load_profile(PROFILES / "paper.yaml")
+    with doubled("name:M40", "capability:5.2"):
+        said = [text for text in unsupported(chosen) if text.startswith("tensorrt")]
+    assert len(said) == 1 and said[0].startswith("tensorrt cannot run fp32, tf32, fp16, bf16, int8 here: FAKE M40: Ten")
+    with doubled("name:T4", "capability:7.5"):
+        said = [text for text in unsupported(chosen) if text.startswith("tensorrt")]
+    assert said == [
+        "tensorrt cannot run tf32, bf16 here: FAKE T4: needs compute capability 8.0 or newer; this one is 7.5"
+    ]
+
+
+def test_doctor_shows_the_card_in_one_screen(place: Place) -> None:
+    done = place.cxr("doctor", **children("name:Tesla T4", "capability:7.5"))
+    assert "GPU FAKE Tesla T4, compute capability 7.5 (Turing): fp32, fp16, int8 natively" in done.stdout
+    assert "tensorrt tf32, bf16: FAKE Tesla T4: needs compute capability 8.0" in done.stdout
+    assert "The source experiment's Tesla M40" in done.stdout
+    assert len(done.stdout.splitlines()) <= 40
