@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -30,7 +29,7 @@ def print_judgement(found: Imported) -> None:
         names = ", ".join(one.precision for one in concerned)
         output.print(Text.assemble((finding.rule, _COLOUR[finding.severity]), "  ", names))
         for line in (*(f"{one.precision}: {one.arithmetic}" for one in concerned), finding.says):
-            output.print(Padding(Text(line), (0, 0, 0, 2), expand=False))
+            output.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
     output.print()
     output.print(_conclusion(found), highlight=False)
 
