@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
 from cxr_core.errors import DataError
-from cxr_core.evaluation.paired import Interval
+from cxr_core.evaluation.intervals import Interval
 from cxr_core.evaluation.reading import what
 from cxr_core.refs import Digest, Frozen, Precision
 

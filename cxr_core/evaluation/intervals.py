@@ -6,9 +6,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_core.evaluation.metrics import Floats, Labels
+from cxr_core.evaluation.metrics import CALIBRATION_BINS, Floats, Labels, bin_of
+from cxr_core.refs import Frozen
 
 Bounds = tuple[float, float]
+
+
+class Interval(Frozen):
+    """A value between its bounds."""
+
+    value: float
+    low: float
+    high: float
+
 
 # Replicates computed at once: bounds the memory of a [replicates, images] array on large test sets.
 _BLOCK = 256
@@ -48,6 +58,12 @@ class PatientBootstrap:
         of_images = _weighted_auc(label, probability)
         blocks = [of_images(self.weights[i : i + _BLOCK][:, self.patient]) for i in range(0, len(self.weights), _BLOCK)]
         return np.concatenate(blocks)
+
+    def ece(self, label: Labels, probability: Floats) -> Floats:
+        """Expected calibration error of each replicate, shape [replicates]."""
+        gaps = np.zeros((self.weights.shape[1], CALIBRATION_BINS))
+        np.add.at(gaps, (self.patient, bin_of(probability)), label - probability)
+        return np.asarray(np.abs(self.weights @ gaps).sum(axis=1) / self.totals(np.ones(len(label))))
 
 
 def patient_bootstrap(label: Labels, patient: NDArray[np.int64], replicates: int, seed: int) -> PatientBootstrap:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from cxr_core.evaluation.paired import Interval
+from cxr_core.evaluation.intervals import Interval
 from cxr_core.evaluation.rows import Row
 
 BLANK = ""

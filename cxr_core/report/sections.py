@@ -2,8 +2,7 @@
 
 from pydantic import JsonValue
 
-from cxr_core.evaluation.intervals import Bounds
-from cxr_core.evaluation.paired import Interval
+from cxr_core.evaluation.intervals import Bounds, Interval
 from cxr_core.evaluation.rows import Comparison, Detail
 from cxr_core.report.cells import BLANK, number
 from cxr_core.report.document import Report
