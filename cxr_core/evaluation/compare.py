@@ -68,7 +68,7 @@ def compare(
         found.append(assessed(branch, judge))
     found = with_holm(found)
     rows, details = tuple(row(one, config) for one in found), tuple(one.detail for one in found)
-    choices = recommended_by_backend(rows, details)
+    choices = recommended_by_backend(rows)
     comparison = Comparison(
         threshold=threshold,
         counts=counts,

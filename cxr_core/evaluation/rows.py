@@ -63,6 +63,11 @@ class Row(Frozen):
     verdict: Verdict | None = None
     reason: str = ""
 
+    @property
+    def fake(self) -> bool:
+        """Whether a test double made this row."""
+        return (self.device or "").startswith("FAKE")
+
 
 class Assessment(Frozen):
     """Everything said about one set of answers.

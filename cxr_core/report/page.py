@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cxr_core.evaluation.rows import Comparison, Detail, Row
-from cxr_core.report.cells import COLUMNS, cells, first_line, is_fake, verdict_word
+from cxr_core.report.cells import COLUMNS, cells, first_line, verdict_word
 from cxr_core.report.document import Report
 from cxr_core.report.look import CSS
 from cxr_core.report.sections import (
@@ -41,7 +41,7 @@ def _context(report: Report, comparison: Comparison | None) -> dict[str, Any]:
     details = {(detail.precision, detail.backend): detail for detail in comparison.details} if comparison else {}
     return {
         "phantom": report.data is not None and report.data.source == "phantom",
-        "fake": any(is_fake(row) for row in report.rows),
+        "fake": any(row.fake for row in report.rows),
         "broken": _broken(report, comparison),
         "answer": _answer(report),
         "others": _others(report),
