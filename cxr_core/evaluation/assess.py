@@ -7,6 +7,7 @@ from pydantic import JsonValue
 
 from cxr_core.config import CompareConfig
 from cxr_core.errors import DataError
+from cxr_core.evaluation.audits import require_answers_of_accuracy_mode, require_one_engine
 from cxr_core.evaluation.branches import Branch, read_speed
 from cxr_core.evaluation.curves import calibration_bins, roc
 from cxr_core.evaluation.differences import Difference, holm
@@ -109,10 +110,13 @@ def _read(branch: Branch, judge: Judge) -> tuple[Detail, str | None]:
             f"{branch.precision}@{branch.backend} is said to be done, but its engine, benchmark or scores "
             "are missing; mend: run the branch again"
         )
+    require_one_engine(branch)
     if scores:
         require_same_images(scores, judge.reference)
     broken = defect(scores) if scores else None
     usable = None if broken else scores
+    if branch.benchmark and usable:
+        require_answers_of_accuracy_mode(branch.benchmark, usable)
     facts = _facts(branch)
     detail = Detail(
         precision=branch.precision,
