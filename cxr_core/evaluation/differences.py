@@ -64,11 +64,15 @@ def difference_of_auc(
     label: Labels, ours: Floats, theirs: Floats, bootstrap: PatientBootstrap, margin: float, seed: int
 ) -> Difference:
     """Difference of the areas under the ROC curve: patients' bootstrap of the paired difference."""
-    parts = auc_parts(label, ours, theirs)
+    interval = auc_difference_interval(label, ours, theirs, bootstrap)
+    return _judged(interval, sign_flip_p(auc_parts(label, ours, theirs), bootstrap.patient, seed), margin)
+
+
+def auc_difference_interval(label: Labels, ours: Floats, theirs: Floats, bootstrap: PatientBootstrap) -> Interval:
+    """The difference and its one-sided 95 % bounds, from the same drawn patients for both."""
     low, high = percentile_interval(bootstrap.auc(label, ours) - bootstrap.auc(label, theirs), CONFIDENCE)
-    value = float(parts.sum())
-    interval = Interval(value=value, low=min(low, value), high=max(high, value))
-    return _judged(interval, sign_flip_p(parts, bootstrap.patient, seed), margin)
+    value = float(auc_parts(label, ours, theirs).sum())
+    return Interval(value=value, low=min(low, value), high=max(high, value))
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_core.evaluation.metrics import CALIBRATION_BINS, Floats, Labels, bin_of
+from cxr_core.evaluation.metrics import CALIBRATION_BINS, Bools, Floats, Labels, bin_of
 from cxr_core.refs import Frozen
 
 Bounds = tuple[float, float]
@@ -88,6 +88,18 @@ def percentile_interval(replicates: Floats, confidence: float = 0.95) -> Bounds:
     """The central share of the replicates. At 0.90 each end is a one-sided 95 % bound."""
     low, high = np.quantile(replicates, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+def share_interval(hits: Bools, within: Bools, bootstrap: PatientBootstrap) -> Bounds:
+    """95 % interval of the share of ``hits`` among the images ``within``, at least one.
+
+    The wider of two at each end: patients' bootstrap (clusters) and Wilson's (all or nearly all alike).
+    """
+    low, high = wilson(int((hits & within).sum()), int(within.sum()))
+    counts = bootstrap.totals(within.astype(float))
+    shares = bootstrap.totals((hits & within).astype(float)) / counts
+    from_patients = percentile_interval(shares)
+    return min(low, from_patients[0]), max(high, from_patients[1])
 
 
 def _weighted_auc(label: Labels, probability: Floats) -> Callable[[Floats], Floats]:

@@ -10,6 +10,10 @@ from cxr_core.report.look import CSS
 from cxr_core.report.sections import (
     DETAIL_COLUMNS,
     DRIFT_COLUMNS,
+    PAIRED_COLUMNS,
+    PAIRED_WORDS,
+    RESOLUTION_COLUMNS,
+    RESOLUTION_WORDS,
     SHORTCUT_WORDS,
     confusion_lines,
     detail_lines,
@@ -17,6 +21,8 @@ from cxr_core.report.sections import (
     measured_lines,
     metric_lines,
     operating_lines,
+    paired_lines,
+    resolution_lines,
     subgroup_lines,
 )
 from cxr_core.report.template import TEMPLATE
@@ -58,6 +64,12 @@ def _context(report: Report, comparison: Comparison | None) -> dict[str, Any]:
         "subgroups": subgroup_lines(report),
         "detail_columns": DETAIL_COLUMNS,
         "details": detail_lines(comparison),
+        "paired_columns": PAIRED_COLUMNS,
+        "paired": paired_lines(report.rows),
+        "paired_words": PAIRED_WORDS,
+        "resolution_columns": RESOLUTION_COLUMNS,
+        "resolution": resolution_lines(report.power),
+        "resolution_words": RESOLUTION_WORDS,
         "drift_columns": DRIFT_COLUMNS,
         "drift": drift_lines(report),
         "warnings": report.warnings,
