@@ -27,17 +27,17 @@ PAIRED_WORDS = (
     "Points are those of the engine minus those of the FP32 reference on the same images. Each end of an interval is a "
     "one-sided 95 % bound: equivalent if both lie within the margin, not inferior if the lower one does; open shows "
     "neither, which is not the same as equal. p: sign-flip test over patients; Holm: corrected over the engines; "
-    "images: McNemar's exact test (accuracy) and DeLong's (AUC), which take a patient's images for independent and decide "
-    "nothing."
+    "images: McNemar's exact test (accuracy) and DeLong's (AUC), which take a patient's images for independent and "
+    "decide nothing."
 )
 RESOLUTION_COLUMNS = (
-    "figure", "images", "patients", "margin", "loss still possible without a change", "smallest loss found",
-    "if a patient's change together", "needed",
+    "figure", "images", "patients", "margin", "possible without a change", "smallest found", "by patients", "needed",
 )  # fmt: skip
 RESOLUTION_WORDS = (
-    "In points. Smallest loss found: with 80 % power, at 5 %, if nothing is gained. Needed: images on which an engine "
-    "that loses nothing, and changes as many decisions as it may, is shown not to be inferior with 80 % power; as many "
-    "patients, if the images of each change together."
+    "Losses in points. Possible: even if no decision changes. Smallest found: with 80 % power, at 5 %, if nothing is "
+    "gained; by patients: if the images of each change together. Needed: images on which an engine that loses nothing, "
+    "and changes as many decisions as it may, is shown not to be inferior with 80 % power; as many patients, if the "
+    "images of each change together."
 )
 _PAIRED = {"accuracy": "accuracy", "sensitivity": "sensitivity", "specificity": "specificity", "auc": "AUC"}
 DETAIL_COLUMNS = (
@@ -220,11 +220,11 @@ def paired_lines(rows: Sequence[Row]) -> Lines:
     for row in rows:
         for name, shown in _PAIRED.items():
             difference: Difference | None = getattr(row, f"{name}_difference")
-            if difference is None:
+            if difference is None or difference.p_holm is None:  # the reference's own engine is no question
                 continue
             plain = {"accuracy": row.mcnemar_p, "auc": row.delong_p}.get(name)
             engine = f"{row.precision.value} {row.backend}" if name == "accuracy" else BLANK
-            lines.append([engine, shown, *_difference(difference), number(difference.p_holm, 3), number(plain, 3)])
+            lines.append([engine, shown, *_difference(difference), _chance(difference.p_holm), _chance(plain)])
     return lines
 
 
@@ -232,7 +232,11 @@ def _difference(found: Difference) -> list[str]:
     margin = BLANK if found.margin is None else f"{100 * found.margin:.2f}"
     said = BLANK if found.finding is None else found.finding.value
     interval = f"[{100 * found.low:+.2f}, {100 * found.high:+.2f}]"
-    return [f"{100 * found.value:+.2f}", interval, said, margin, number(found.p, 3)]
+    return [f"{100 * found.value:+.2f}", interval, said, margin, _chance(found.p)]
+
+
+def _chance(p: float | None) -> str:
+    return "< 0.001" if p is not None and p < 0.001 else number(p, 3)
 
 
 def resolution_lines(power: Power | None) -> Lines:

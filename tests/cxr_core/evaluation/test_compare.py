@@ -356,7 +356,7 @@ def test_p_values_are_corrected_over_the_engines_but_the_reference(run, syntheti
     assert (own.p, own.p_holm) == (1.0, None)
     assert found.rows[0].mcnemar_p == pytest.approx(2 / 2**6)
     assert bf16.p >= found.rows[0].mcnemar_p  # some of the six may be of one patient
-    assert found.rows[2].auc_difference.finding == "equivalent"
+    assert found.rows[2].auc_difference.finding == "open"  # nothing changed, on too few normal images
     assert found.rows[0].delong_p is not None
 
 

@@ -201,6 +201,14 @@ def test_an_auc_difference_lies_in_its_interval(seed):
     assert found.low <= found.value <= found.high
 
 
+def test_the_same_ranks_do_not_make_an_auc_equal():
+    label, ours, _ = _answers(0, 90)
+    draws = patient_bootstrap(label, np.arange(90), 200, 0)
+    found = difference_of_auc(label, ours, ours, draws, 0.01, 0)
+    assert (found.value, found.p, found.finding) == (0.0, 1.0, Finding.OPEN)
+    assert found.high == -found.low == pytest.approx(1.6449**2 / (30 + 1.6449**2), rel=1e-3)
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_each_replicates_calibration_error_is_what_repeating_the_images_gives(seed):
     label, ours, _ = _answers(seed)
