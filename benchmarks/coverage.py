@@ -20,7 +20,6 @@ from cxr_core.evaluation.differences import auc_difference_interval, difference_
 from cxr_core.evaluation.intervals import (
     PatientBootstrap,
     patient_bootstrap,
-    percentile_interval,
     share_interval,
     wilson,
 )
@@ -101,7 +100,7 @@ def _one(rng: np.random.Generator, split: Split, p: float) -> Iterator[tuple[str
     apart = np.sqrt(2) * norm.ppf(p)
     theirs = apart * split.label + _correlated(rng, split)
     ours = theirs + 0.3 * rng.normal(size=len(theirs))
-    low, high = percentile_interval(split.bootstrap.auc(split.label, theirs))
+    low, high = split.bootstrap.interval(split.bootstrap.auc(split.label, theirs))
     yield "AUC, patients", low <= p <= high
     truth = float(norm.cdf(apart / np.sqrt(2 * 1.09)) - p)
     auc = auc_difference_interval(split.label, ours, theirs, split.bootstrap)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 from pydantic import JsonValue
 
 from cxr_core.config import CompareConfig
@@ -11,7 +12,7 @@ from cxr_core.evaluation.audits import require_answers_of_accuracy_mode, require
 from cxr_core.evaluation.branches import Branch, read_speed
 from cxr_core.evaluation.curves import calibration_bins, roc
 from cxr_core.evaluation.differences import Difference, holm
-from cxr_core.evaluation.intervals import Bounds, PatientBootstrap, percentile_interval, wilson
+from cxr_core.evaluation.intervals import PatientBootstrap, share_interval, wilson
 from cxr_core.evaluation.metrics import decisions, metrics
 from cxr_core.evaluation.paired import paired
 from cxr_core.evaluation.recommend import as_asked
@@ -37,15 +38,15 @@ class Judge:
     def assess(self, scores: Scores) -> Assessment:
         """All figures of one set of finite answers."""
         figures = metrics(scores.label, scores.probability, self.threshold, self.config.prevalence)
-        counts = figures.confusion
-        right = decisions(scores.probability, self.threshold) == (scores.label == 1)
+        ill = scores.label == 1
+        right = decisions(scores.probability, self.threshold) == ill
         return Assessment(
             metrics=figures,
             accuracy_interval=wilson(int(right.sum()), len(scores)),
-            accuracy_interval_patients=percentile_interval(self.bootstrap.means(right.astype(float))),
-            sensitivity_interval=_wilson_of(counts.true_positive, counts.false_negative),
-            specificity_interval=_wilson_of(counts.true_negative, counts.false_positive),
-            auc_interval=percentile_interval(self.bootstrap.auc(scores.label, scores.probability)),
+            accuracy_interval_patients=share_interval(right, np.ones_like(ill), self.bootstrap),
+            sensitivity_interval=share_interval(right, ill, self.bootstrap),
+            specificity_interval=share_interval(right, ~ill, self.bootstrap),
+            auc_interval=self.bootstrap.interval(self.bootstrap.auc(scores.label, scores.probability)),
             roc=roc(scores.label, scores.probability),
             calibration=calibration_bins(scores.label, scores.probability),
             subgroups=subgroups(scores, self.threshold, self.config.bootstrap, self.config.seed),
@@ -199,7 +200,3 @@ def _facts(branch: Branch) -> dict[str, JsonValue]:
 def _text(facts: dict[str, JsonValue], name: str) -> str | None:
     value = facts.get(name)
     return value if isinstance(value, str) and value else None
-
-
-def _wilson_of(hits: int, misses: int) -> Bounds | None:
-    return wilson(hits, hits + misses) if hits + misses else None

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from cxr_core.evaluation.intervals import Interval, PatientBootstrap, percentile_interval
+from cxr_core.evaluation.intervals import Interval, PatientBootstrap
 from cxr_core.evaluation.metrics import Bools, Floats, Labels, Rate
 from cxr_core.evaluation.signflip import auc_parts, sign_flip_p
 
@@ -51,7 +51,7 @@ def difference_of_shares(
     if not images:
         return None
     change = (ours.astype(np.float64) - theirs) * within
-    low, high = percentile_interval(bootstrap.totals(change) / bootstrap.totals(within.astype(float)), CONFIDENCE)
+    low, high = bootstrap.interval(bootstrap.totals(change) / bootstrap.totals(within.astype(float)), CONFIDENCE)
     lost, gained = int((change < 0).sum()), int((change > 0).sum())
     interval = Interval(
         value=(gained - lost) / images,
@@ -75,7 +75,7 @@ def auc_difference_interval(label: Labels, ours: Floats, theirs: Floats, bootstr
     Where hardly a patient's rank changed the draws collapse; then as much stays possible as no change among the images
     of the smaller class leaves open (Tango's bound): an image of it can be worth its whole share of the AUC.
     """
-    low, high = percentile_interval(bootstrap.auc(label, ours) - bootstrap.auc(label, theirs), CONFIDENCE)
+    low, high = bootstrap.interval(bootstrap.auc(label, ours) - bootstrap.auc(label, theirs), CONFIDENCE)
     parts = auc_parts(label, ours, theirs)
     value = float(parts.sum())
     if np.count_nonzero(np.abs(np.bincount(bootstrap.patient, weights=parts)) > 1e-12) < _FEW:

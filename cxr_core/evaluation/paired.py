@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from cxr_core.config import CompareConfig
 from cxr_core.evaluation.delong import DeLong, delong
 from cxr_core.evaluation.differences import CONFIDENCE, Difference, difference_of_auc, difference_of_shares
-from cxr_core.evaluation.intervals import Interval, PatientBootstrap, percentile_interval
+from cxr_core.evaluation.intervals import Interval, PatientBootstrap
 from cxr_core.evaluation.metrics import decisions, expected_calibration_error
 from cxr_core.evaluation.scores import Scores
 from cxr_core.refs import Frozen
@@ -91,13 +91,13 @@ def _share(count: int, total: int) -> Interval:
 
 
 def _bootstrapped(values: NDArray[np.float64], bootstrap: PatientBootstrap) -> Interval:
-    low, high = percentile_interval(bootstrap.means(values), CONFIDENCE)
+    low, high = bootstrap.interval(bootstrap.means(values), CONFIDENCE)
     return Interval(value=float(values.mean()), low=low, high=high)
 
 
 def _of_calibration(scores: Scores, reference: Scores, bootstrap: PatientBootstrap) -> Interval:
     found = [expected_calibration_error(reference.label, one.probability) for one in (scores, reference)]
     ours, theirs = (bootstrap.ece(reference.label, one.probability) for one in (scores, reference))
-    low, high = percentile_interval(ours - theirs, CONFIDENCE)
+    low, high = bootstrap.interval(ours - theirs, CONFIDENCE)
     value = found[0] - found[1]
     return Interval(value=value, low=min(low, value), high=max(high, value))

@@ -72,8 +72,8 @@ class Row(Frozen):
 class Assessment(Frozen):
     """Everything said about one set of answers.
 
-    Intervals are two-sided, 95 %: Wilson's over images, except ``auc_interval`` and
-    ``accuracy_interval_patients``, which are patients' bootstraps.
+    Intervals are two-sided, 95 %: ``accuracy_interval`` is Wilson's over images, ``auc_interval`` the patients'
+    bootstrap, the others the wider of the two at each end.
     """
 
     metrics: Metrics

@@ -139,7 +139,7 @@ def operating_lines(report: Report) -> Lines:
     return [
         ["accuracy (Wilson)", percent(metrics.accuracy), bounds(found.accuracy_interval, percent=True)],
         [
-            "accuracy (patients' bootstrap)",
+            "accuracy (patients)",
             percent(metrics.accuracy),
             bounds(found.accuracy_interval_patients, percent=True),
         ],
