@@ -393,6 +393,9 @@ def test_all_right_and_all_wrong_are_judged(run, synthetic):
     best, worst = found.rows[:2]
     assert (best.accuracy, best.auc, worst.accuracy, worst.auc) == (1, 1, 0, 0)
     assert best.accuracy_interval[0] < 1 and worst.accuracy_interval[1] > 0
+    for name in ("accuracy_interval_patients", "sensitivity_interval", "specificity_interval"):
+        low, high = getattr(found.details[0].assessment, name)
+        assert 0.9 < low < 1 and high == 1, name  # drawing patients alone would say 1 to 1
     assert best.accuracy_difference.finding == "not inferior"
     assert (worst.verdict, worst.accuracy_difference.finding) == ("fail", "inferior")
     assert worst.accuracy_difference.p < 1e-6
