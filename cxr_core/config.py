@@ -12,6 +12,8 @@ from cxr_core.errors import UsageError
 from cxr_core.refs import Frozen, Precision
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Margin = Annotated[float, Field(gt=0, lt=0.5)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
@@ -150,14 +152,18 @@ class AccuracyConfig(Frozen):
 
 
 class CompareConfig(Frozen):
-    """Statistics and the gate's budgets, all against the FP32 reference on the same images."""
+    """Statistics and the gate's budgets, against the FP32 reference on the same images. Not stated: not asked."""
 
     bootstrap: Annotated[int, Field(ge=200)] = 2000
     seed: Seed = 0
     prevalence: Annotated[float, Field(gt=0, lt=1, description="prevalence at which PPV is also stated")] = 0.1
-    accuracy_margin: Annotated[float, Field(gt=0, lt=0.5, description="largest accepted loss of accuracy")] = 0.01
+    accuracy_margin: Margin = Field(0.01, description="largest accepted loss of accuracy")
+    sensitivity_margin: Margin | None = Field(None, description="largest accepted loss of sensitivity")
     flips_share: Share = Field(0.01, description="largest accepted share of changed decisions")
     probability_shift: Share = Field(0.01, description="largest accepted mean |delta p|")
+    calibration_loss: Share | None = Field(None, description="largest accepted growth of the calibration error (ECE)")
+    latency_ms: Positive | None = Field(None, description="largest accepted 99th percentile of single queries, ms")
+    engine_mb: Positive | None = Field(None, description="largest accepted engine, in millions of bytes")
 
 
 class Profile(Frozen):

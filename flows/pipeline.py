@@ -247,6 +247,7 @@ class _Work:
                     name,
                     built=built,
                     reference=references[name],
+                    frozen=spine.frozen,
                     config=self.profile.benchmark,
                     engine_config=self.profile.engine,
                 )

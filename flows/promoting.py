@@ -7,6 +7,8 @@ from typing import Any
 
 from cxr_core import __version__
 from cxr_core.errors import MissingArtifact, RefusedError, UsageError
+from cxr_core.evaluation.recommend import recommended_by_backend
+from cxr_core.evaluation.rows import Row
 from cxr_core.lineage import Account, accounts, document, lineage
 from cxr_core.refs import Precision, Record, Ref
 from cxr_core.release.contents import Promotion, files
@@ -20,15 +22,17 @@ from tasks.place import current_store
 PREFIX = "releases/"
 
 
-def promote(run_id: str, precision: Precision, backend: str | None, name: str, force: bool, as_json: bool) -> None:
-    """Make the tree, pin it, say so.
+def promote(
+    run_id: str, precision: Precision | None, backend: str | None, name: str, force: bool, as_json: bool
+) -> None:
+    """Make the tree, pin it, say so. Without a precision it is the one that the report recommends.
 
     Raises:
         UsageError: no such run or branch, or the name is taken by something else.
         RefusedError: its verdict is not ``pass``, and it was not forced.
     """
     account = current_store().read_run(run_id)
-    row = _row(account, precision, backend)
+    row = _row(account, precision, backend) if precision else _recommended(account, backend)
     forced = _judged(row, force)
     store = current_store()
     with store.lease(f"promote {name}"):
@@ -42,6 +46,23 @@ def promote(run_id: str, precision: Precision, backend: str | None, name: str, f
     answer(told) if as_json else _print(told, row)
 
 
+def _recommended(account: Mapping[str, Any], backend: str | None) -> dict[str, Any]:
+    """The row of the fastest that passed, of this backend or of the first that has one."""
+    rows = [Row.model_validate(row) for row in account.get("rows", [])]
+    choices = [one for one in recommended_by_backend(rows) if backend in (None, one.backend)]
+    if choices:
+        return _row(account, choices[0].precision, choices[0].backend)
+    raise RefusedError(
+        f"run {account['run_id']}: nothing passed{f' on {backend}' if backend else ''}, so there is none to promote; "
+        f"{_verdicts(account)}. With --precision and --force one is promoted all the same"
+    )
+
+
+def _verdicts(account: Mapping[str, Any]) -> str:
+    judged = ", ".join(f"{row['precision']}@{row['backend']}: {row['verdict']}" for row in account.get("rows", []))
+    return f"it has {judged or 'no decision table'}"
+
+
 def _row(account: Mapping[str, Any], precision: Precision, backend: str | None) -> dict[str, Any]:
     run_id, rows = account["run_id"], [row for row in account.get("rows", []) if row["precision"] == precision]
     if backend is None and sum(row["verdict"] == "pass" for row in rows) == 1:
@@ -49,10 +70,9 @@ def _row(account: Mapping[str, Any], precision: Precision, backend: str | None) 
     found = [row for row in rows if backend in (None, row["backend"])]
     if len(found) == 1:
         return dict(found[0])
-    judged = ", ".join(f"{row['precision']}@{row['backend']}: {row['verdict']}" for row in account.get("rows", []))
     wanted = f"{precision}@{backend}" if backend else str(precision)
     problem = f"{len(found)} branches are {wanted}, name one with --backend" if found else f"no branch is {wanted}"
-    raise UsageError(f"run {run_id}: {problem}; it has {judged or 'no decision table'}")
+    raise UsageError(f"run {run_id}: {problem}; {_verdicts(account)}")
 
 
 def _judged(row: Mapping[str, Any], force: bool) -> bool:

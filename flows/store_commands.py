@@ -33,8 +33,10 @@ def add_to(app: typer.Typer, store_app: typer.Typer) -> None:
 
 
 def promote(
-    precision: Annotated[Precision, typer.Option(help="The branch's precision.")],
     name: Annotated[str, typer.Option(help="What the release is called, such as 2026-11-24.")],
+    precision: Annotated[
+        Precision | None, typer.Option(help="The branch's precision; none means the fastest that passed.")
+    ] = None,
     run_id: Annotated[str, typer.Argument(metavar="[RUN]", help="A run's id, or latest.")] = "latest",
     backend: Annotated[
         str | None, typer.Option(help="The branch's backend; none means the only one that passed.")

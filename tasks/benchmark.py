@@ -20,6 +20,7 @@ def benchmark(
     backend: str,
     built: Record,
     reference: Record,
+    frozen: Record,
     config: BenchmarkConfig,
     engine_config: EngineConfig,
 ) -> Arguments:
@@ -28,6 +29,7 @@ def benchmark(
         "engine_metadata": built.output("engine.json"),
         "reference": reference.output("engine"),
         "reference_metadata": reference.output("engine.json"),
+        "tensors": frozen.output("tensors"),
         "config": config,
         "engine_config": engine_config,
         "precision": KeyOnly(precision),

@@ -46,4 +46,6 @@ def _branch(outcome: BranchOutcome) -> Arguments:
         else None,
         "benchmark": measured.output("benchmark.json") if measured else None,
         "scores": scored.output("scores.csv") if scored else None,
+        "benchmark_engine": measured.facts["engine_digest"] if measured else None,
+        "scores_engine": scored.facts["engine_digest"] if scored else None,
     }

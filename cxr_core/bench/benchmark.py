@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from cxr_core.bench.gpu_state import watching
+from cxr_core.bench.inputs import Inputs, of_test_split
 from cxr_core.bench.ratio import ratio_from_rounds
 from cxr_core.bench.rounds import Side, alternate, side
 from cxr_core.bench.stages import stages
@@ -29,6 +30,7 @@ def benchmark(
     out: Path,
     config: BenchmarkConfig,
     engine_config: EngineConfig,
+    tensors: Path | None = None,
     progress: Progress = silent,
 ) -> dict[str, JsonValue]:
     """Writes ``out/benchmark.json`` and ``out/times.json`` (trtexec's export); the facts are the summary.
@@ -36,6 +38,8 @@ def benchmark(
     Latency is per query at batch 1, throughput per image at ``config.throughput_batch``; each round
     measures both on both engines. Ratios above 1 mean faster than the reference. An engine that is its
     own reference is measured against itself all the same: its interval shows what the machine can resolve.
+    With ``tensors`` images of the test split are fed, and ``benchmark.json`` holds what was answered to which
+    (``audit``): ``compare`` holds that against the answers of the accuracy stage.
 
     Raises:
         BranchError: the measurement is not valid: answers given while timed were not those given before, or not
@@ -48,7 +52,8 @@ def benchmark(
         second, other = open_engine(reference, reference_metadata, config=engine_config)
         with second:
             _comparable(known, other)
-            sides = side("engine", first, config), side("reference", second, config)
+            inputs = of_test_split(tensors, config.throughput_batch, *first.input_shape[2:]) if tensors else None
+            sides = side("engine", first, config, inputs), side("reference", second, config, inputs)
             with watching(backend(known.backend).device_lock()) as watch:
                 shortfall = alternate(*sides, config, progress)
     if wrong := "; ".join(one.complaint for one in sides if one.complaint):
@@ -57,10 +62,20 @@ def benchmark(
     summary = _summary(known, *sides, reason, config)
     summary |= {"gpu": told} if (told := watch.told()) else {}
     kept = [round(value, 6) for value in sides[0].milliseconds.tolist()]
-    document = summary | {"latencies_ms": thinned(kept)}
+    document = summary | {"latencies_ms": thinned(kept)} | _audit(sides[0], inputs, known.engine_digest)
     (out / "benchmark.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     write_times(out / "times.json", queries_of(sides[0].latency))
     return summary | {"engine_digest": known.engine_digest, "fake": known.fake}
+
+
+def _audit(engine: Side, inputs: Inputs | None, digest: str) -> dict[str, JsonValue]:
+    """The engine, and its answers to the images by file; every timed answer was one of these."""
+    if inputs is None:
+        return {"engine_digest": digest}
+    logits: list[JsonValue] = [
+        [float(f"{value:.9g}") for value in pair] for answers in engine.batched_answers for pair in answers
+    ]
+    return {"engine_digest": digest, "audit": dict(zip(inputs.files, logits, strict=True))}
 
 
 def _comparable(known: EngineMetadata, other: EngineMetadata) -> None:

@@ -7,8 +7,8 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_core.bench.audit import answers_before, batch_complaint, complaint
-from cxr_core.bench.inputs import batches
+from cxr_core.bench.audit import answers_before, batch_complaint, complaint, memory_complaint
+from cxr_core.bench.inputs import Inputs, made_up
 from cxr_core.bench.loop import Turn, turn
 from cxr_core.config import BenchmarkConfig
 from cxr_core.engines.contract import Images, Logits, Runner, Spans
@@ -34,6 +34,7 @@ class Side:
         self.single_answers = answers_before(self.runner, self.single)
         self.batched_answers = answers_before(self.runner, self.batched)
         self._note(batch_complaint(self.runner, self.batched[0], self.batched_answers[0]))
+        self._note(memory_complaint(self.runner, self.single))
         turn(self.runner, self.single, seconds / 2)
         turn(self.runner, self.batched, seconds / 2)
 
@@ -69,11 +70,11 @@ class Side:
             self.complaint = f"{self.name}: {sentence}"
 
 
-def side(name: str, runner: Runner, config: BenchmarkConfig) -> Side:
-    """An engine made ready, not yet warmed up. Both sides are fed the same images."""
+def side(name: str, runner: Runner, config: BenchmarkConfig, inputs: Inputs | None = None) -> Side:
+    """An engine made ready, not yet warmed up. Both sides are fed the same images, made-up ones without ``inputs``."""
     height, width = runner.input_shape[2:]
-    single = batches(1, height, width, config.seed)
-    return Side(name, runner, single, batches(config.throughput_batch, height, width, config.seed))
+    fed = inputs or made_up(config.throughput_batch, height, width, config.seed)
+    return Side(name, runner, fed.single, fed.batched)
 
 
 def alternate(engine: Side, reference: Side, config: BenchmarkConfig, progress: Progress = silent) -> str:

@@ -40,7 +40,7 @@ def accuracy(
         ModelError: images of another size than the engine's.
         RefusedError, MachineError: the engine is not to be loaded here.
     """
-    images, index = _test_images(tensors)
+    images, index = read_test_images(tensors)
     runner, known = open_engine(engine, engine_metadata, config=engine_config)
     size = known.model.size
     if images.shape[1:] != (size, size):
@@ -85,7 +85,12 @@ def scores_from_images(
     return logits
 
 
-def _test_images(tensors: Path) -> tuple[NDArray[np.uint8], list[dict[str, str]]]:
+def read_test_images(tensors: Path) -> tuple[NDArray[np.uint8], list[dict[str, str]]]:
+    """All images, mapped, and the index's rows of the test split, sorted by file.
+
+    Raises:
+        DataError: no test images, or an index that does not fit the images.
+    """
     images: NDArray[np.uint8] = np.load(tensors / "images.npy", mmap_mode="r", allow_pickle=False)
     with (tensors / "index.csv").open(newline="", encoding="utf-8") as file:
         index = [row for row in csv.DictReader(file) if row["split"] == "test"]

@@ -1,14 +1,18 @@
 """One branch's row of the table and what stands behind it."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 from pydantic import JsonValue
 
 from cxr_core.config import CompareConfig
 from cxr_core.errors import DataError
+from cxr_core.evaluation.audits import require_answers_of_accuracy_mode, require_one_engine
 from cxr_core.evaluation.branches import Branch, read_speed
 from cxr_core.evaluation.curves import calibration_bins, roc
-from cxr_core.evaluation.intervals import Bounds, PatientBootstrap, percentile_interval, wilson
+from cxr_core.evaluation.differences import Difference, holm
+from cxr_core.evaluation.intervals import PatientBootstrap, share_interval, wilson
 from cxr_core.evaluation.metrics import decisions, metrics
 from cxr_core.evaluation.paired import paired
 from cxr_core.evaluation.recommend import as_asked
@@ -19,6 +23,7 @@ from cxr_core.evaluation.verdicts import Judgement, Verdict, judge, judge_refere
 from cxr_core.refs import Precision
 
 REFERENCE = (Precision.FP32, "onnxruntime")
+DIFFERENCES = ("accuracy_difference", "sensitivity_difference", "specificity_difference", "auc_difference")
 
 
 @dataclass(frozen=True)
@@ -33,29 +38,68 @@ class Judge:
     def assess(self, scores: Scores) -> Assessment:
         """All figures of one set of finite answers."""
         figures = metrics(scores.label, scores.probability, self.threshold, self.config.prevalence)
-        counts = figures.confusion
-        right = decisions(scores.probability, self.threshold) == (scores.label == 1)
+        ill = scores.label == 1
+        right = decisions(scores.probability, self.threshold) == ill
         return Assessment(
             metrics=figures,
             accuracy_interval=wilson(int(right.sum()), len(scores)),
-            accuracy_interval_patients=percentile_interval(self.bootstrap.means(right.astype(float))),
-            sensitivity_interval=_wilson_of(counts.true_positive, counts.false_negative),
-            specificity_interval=_wilson_of(counts.true_negative, counts.false_positive),
-            auc_interval=percentile_interval(self.bootstrap.auc(scores.label, scores.probability)),
+            accuracy_interval_patients=share_interval(right, np.ones_like(ill), self.bootstrap),
+            sensitivity_interval=share_interval(right, ill, self.bootstrap),
+            specificity_interval=share_interval(right, ~ill, self.bootstrap),
+            auc_interval=self.bootstrap.interval(self.bootstrap.auc(scores.label, scores.probability)),
             roc=roc(scores.label, scores.probability),
             calibration=calibration_bins(scores.label, scores.probability),
             subgroups=subgroups(scores, self.threshold, self.config.bootstrap, self.config.seed),
         )
 
 
-def row_and_detail(branch: Branch, judge: Judge) -> tuple[Row, Detail]:
-    """A branch's row. A branch whose own files cannot be used becomes a failed row, so that its siblings stand."""
+@dataclass(frozen=True)
+class Assessed:
+    """A branch, what stands behind its row, and why its answers cannot be used, if so."""
+
+    branch: Branch
+    detail: Detail
+    broken: str | None
+
+
+def assessed(branch: Branch, judge: Judge) -> Assessed:
+    """A branch's figures. One whose own files cannot be used becomes a failed branch, so that its siblings stand."""
     try:
-        detail, broken = _read(branch, judge)
+        return Assessed(branch, *_read(branch, judge))
     except DataError as error:
         branch = branch.model_copy(update={"state": "failed", "reason": str(error), "benchmark": None, "scores": None})
-        detail, broken = _read(branch, judge)
-    return _row(branch, detail, _judgement(branch, detail, broken, judge.config)), detail
+        return Assessed(branch, *_read(branch, judge))
+
+
+def row(found: Assessed, config: CompareConfig) -> Row:
+    """The branch's row with its verdict."""
+    return _row(found.branch, found.detail, _judgement(found.branch, found.detail, found.broken, config))
+
+
+def with_holm(found: Sequence[Assessed]) -> list[Assessed]:
+    """The same, with each figure's p values corrected over the engines (Holm). The reference's own is no question."""
+    asked = [
+        i
+        for i, one in enumerate(found)
+        if one.detail.paired and (one.branch.precision, one.branch.backend) != REFERENCE
+    ]
+    corrected: dict[int, dict[str, Difference]] = {i: {} for i in asked}
+    for name in DIFFERENCES:
+        tested = {i: tested for i in asked if (tested := getattr(found[i].detail.paired, name)) is not None}
+        for (i, difference), p in zip(tested.items(), holm([one.p for one in tested.values()]), strict=True):
+            corrected[i][name] = difference.model_copy(update={"p_holm": p})
+    return [
+        replace(one, detail=_with(one.detail, corrected[i])) if i in corrected else one for i, one in enumerate(found)
+    ]
+
+
+def _is_reference(branch: Branch) -> bool:
+    return (branch.precision, branch.backend) == REFERENCE
+
+
+def _with(detail: Detail, corrected: dict[str, Difference]) -> Detail:
+    assert detail.paired
+    return detail.model_copy(update={"paired": detail.paired.model_copy(update=corrected)})
 
 
 def _read(branch: Branch, judge: Judge) -> tuple[Detail, str | None]:
@@ -67,10 +111,13 @@ def _read(branch: Branch, judge: Judge) -> tuple[Detail, str | None]:
             f"{branch.precision}@{branch.backend} is said to be done, but its engine, benchmark or scores "
             "are missing; mend: run the branch again"
         )
+    require_one_engine(branch)
     if scores:
         require_same_images(scores, judge.reference)
     broken = defect(scores) if scores else None
     usable = None if broken else scores
+    if branch.benchmark and usable:
+        require_answers_of_accuracy_mode(branch.benchmark, usable)
     facts = _facts(branch)
     detail = Detail(
         precision=branch.precision,
@@ -80,7 +127,7 @@ def _read(branch: Branch, judge: Judge) -> tuple[Detail, str | None]:
         fake=facts.get("fake") is True,
         support=_text(facts, "support"),
         note=_text(facts, "note") or "",
-        paired=paired(usable, judge.reference, judge.threshold, judge.bootstrap) if usable else None,
+        paired=paired(usable, judge.reference, judge.threshold, judge.bootstrap, judge.config) if usable else None,
         assessment=judge.assess(usable) if usable else None,
     )
     return detail, broken
@@ -93,8 +140,8 @@ def _judgement(branch: Branch, detail: Detail, broken: str | None, config: Compa
         return Judgement(verdict=Verdict.FAIL, reason=f"{broken[0].upper()}{broken[1:]}.")
     if detail.paired is None:
         return None
-    rule = judge_reference if (branch.precision, branch.backend) == REFERENCE else judge
-    judged = rule(detail.paired, config)
+    rule = judge_reference if _is_reference(branch) else judge
+    judged = rule(detail.paired, config, detail.speed, branch.engine.bytes if branch.engine else None)
     return judged if detail.speed else without_benchmark(judged, branch.reason)
 
 
@@ -116,7 +163,9 @@ def _row(branch: Branch, detail: Detail, judgement: Judgement | None) -> Row:
             "flips": compared.flips,
             "mean_abs_dp": compared.mean_abs_dp.value,
             "mcnemar_p": compared.mcnemar_p,
-            "accuracy_difference": compared.accuracy_difference,
+            "delong_p": compared.delong.p if compared.delong else None,
+            "ece_difference": compared.ece_difference,
+            **{name: getattr(compared, name) for name in DIFFERENCES},
         }
     return Row.model_validate(
         {
@@ -151,7 +200,3 @@ def _facts(branch: Branch) -> dict[str, JsonValue]:
 def _text(facts: dict[str, JsonValue], name: str) -> str | None:
     value = facts.get(name)
     return value if isinstance(value, str) and value else None
-
-
-def _wilson_of(hits: int, misses: int) -> Bounds | None:
-    return wilson(hits, hits + misses) if hits + misses else None

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
 from cxr_core.errors import DataError
-from cxr_core.evaluation.paired import Interval
+from cxr_core.evaluation.intervals import Interval
 from cxr_core.evaluation.reading import what
 from cxr_core.refs import Digest, Frozen, Precision
 
@@ -22,7 +22,8 @@ class BranchEngine(Frozen):
 
 
 class Branch(Frozen):
-    """One row of the list. Paths are absolute or relative to the list's folder."""
+    """One row of the list. Paths are absolute or relative to the list's folder. ``*_engine``: digest of the engine
+    that the benchmark and the scores are of."""
 
     precision: Precision
     backend: str
@@ -31,6 +32,8 @@ class Branch(Frozen):
     engine: BranchEngine | None = None
     benchmark: Path | None = None
     scores: Path | None = None
+    benchmark_engine: Digest | None = None
+    scores_engine: Digest | None = None
 
 
 class Speed(Frozen):

@@ -10,7 +10,7 @@ from pydantic import JsonValue, TypeAdapter
 
 from cxr_core.config import CompareConfig
 from cxr_core.errors import DataError
-from cxr_core.evaluation.assess import Judge, row_and_detail
+from cxr_core.evaluation.assess import Judge, assessed, row, with_holm
 from cxr_core.evaluation.branches import read_branches
 from cxr_core.evaluation.intervals import patient_bootstrap
 from cxr_core.evaluation.power import power
@@ -21,6 +21,8 @@ from cxr_core.evaluation.scores import Scores, read_scores, require_finite
 from cxr_core.evaluation.verdicts import gate_sentence
 from cxr_core.evaluation.writing import write_json
 from cxr_core.progress import Progress, silent
+
+OPTIONAL_BUDGETS = ("sensitivity_margin", "calibration_loss", "latency_ms", "engine_mb")
 
 
 def compare(
@@ -60,13 +62,13 @@ def compare(
         config=config,
         bootstrap=patient_bootstrap(reference.label, reference.patient, config.bootstrap, config.seed),
     )
-    judged = []
+    found = []
     for done, branch in enumerate(listed):
         progress(done, len(listed), f"{branch.precision}@{branch.backend}")
-        judged.append(row_and_detail(branch, judge))
-    rows, details = tuple(row for row, _ in judged), tuple(detail for _, detail in judged)
-    choices = recommended_by_backend(rows, details)
-    resolution = power(counts.images, counts.patients, config.accuracy_margin)
+        found.append(assessed(branch, judge))
+    found = with_holm(found)
+    rows, details = tuple(row(one, config) for one in found), tuple(one.detail for one in found)
+    choices = recommended_by_backend(rows)
     comparison = Comparison(
         threshold=threshold,
         counts=counts,
@@ -76,12 +78,13 @@ def compare(
         recommended=choices[0] if choices else None,
         recommended_by_backend=choices,
         gate=gate_sentence(config),
-        power=resolution,
+        power=power(reference, config),
         budgets={
             "accuracy_margin": config.accuracy_margin,
             "flips_share": config.flips_share,
             "probability_shift": config.probability_shift,
             "prevalence": config.prevalence,
+            **{name: value for name in OPTIONAL_BUDGETS if (value := getattr(config, name)) is not None},
         },
         warnings=TypeAdapter(tuple[str, ...]).validate_python(_json(warnings)),
         shortcuts=_json(shortcuts),
@@ -89,7 +92,7 @@ def compare(
     write_json(out / "comparison.json", comparison)
     progress(len(listed), len(listed), "compared")
     return {
-        "verdicts": {f"{row.precision}@{row.backend}": row.verdict.value if row.verdict else None for row in rows},
+        "verdicts": {f"{r.precision}@{r.backend}": r.verdict.value if r.verdict else None for r in rows},
         "recommended": comparison.recommended.model_dump(mode="json") if comparison.recommended else None,
         "accuracy": comparison.reference.metrics.accuracy,
         "auc": comparison.reference.metrics.auc,

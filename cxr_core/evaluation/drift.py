@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from cxr_core.errors import DataError
-from cxr_core.evaluation.paired import Interval
+from cxr_core.evaluation.intervals import Interval
 from cxr_core.evaluation.reading import what
 from cxr_core.evaluation.rows import Row
 from cxr_core.evaluation.scores import read_scores

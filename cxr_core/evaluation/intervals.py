@@ -6,9 +6,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_core.evaluation.metrics import Floats, Labels
+from cxr_core.evaluation.metrics import CALIBRATION_BINS, Bools, Floats, Labels, bin_of
+from cxr_core.refs import Frozen
 
 Bounds = tuple[float, float]
+
+
+class Interval(Frozen):
+    """A value between its bounds."""
+
+    value: float
+    low: float
+    high: float
+
 
 # Replicates computed at once: bounds the memory of a [replicates, images] array on large test sets.
 _BLOCK = 256
@@ -28,11 +38,13 @@ class PatientBootstrap:
 
     Patients are drawn within each class, since the class counts of a test split were fixed by its
     makers. ``weights`` [replicates, patients]: how often each patient was drawn. ``patient``
-    [images]: each image's patient. One set of draws serves all engines, so that paired figures share it.
+    [images]: each image's patient. ``fewest``: patients of the smaller class. One set of draws
+    serves all engines, so that paired figures share it.
     """
 
     weights: Floats
     patient: NDArray[np.int64]
+    fewest: int = 0
 
     def totals(self, values: Floats) -> Floats:
         """Sum over the drawn images of a value per image, shape [replicates]."""
@@ -49,6 +61,22 @@ class PatientBootstrap:
         blocks = [of_images(self.weights[i : i + _BLOCK][:, self.patient]) for i in range(0, len(self.weights), _BLOCK)]
         return np.concatenate(blocks)
 
+    def interval(self, replicates: Floats, confidence: float = 0.95) -> Bounds:
+        """The central share of the replicates, widened for few patients: the tail is Phi(sqrt(n/(n-1)) t(tail, n-1))
+        (Hesterberg 2015, The American Statistician 69:371). At 0.90 each end is a one-sided 95 % bound."""
+        from scipy.stats import norm, t
+
+        tail, n = (1 - confidence) / 2, self.fewest
+        if n > 1:
+            tail = float(norm.cdf(np.sqrt(n / (n - 1)) * t.ppf(tail, n - 1)))
+        return percentile_interval(replicates, 1 - 2 * tail)
+
+    def ece(self, label: Labels, probability: Floats) -> Floats:
+        """Expected calibration error of each replicate, shape [replicates]."""
+        gaps = np.zeros((self.weights.shape[1], CALIBRATION_BINS))
+        np.add.at(gaps, (self.patient, bin_of(probability)), label - probability)
+        return np.asarray(np.abs(self.weights @ gaps).sum(axis=1) / self.totals(np.ones(len(label))))
+
 
 def patient_bootstrap(label: Labels, patient: NDArray[np.int64], replicates: int, seed: int) -> PatientBootstrap:
     """Seeded draws of patients.
@@ -59,19 +87,32 @@ def patient_bootstrap(label: Labels, patient: NDArray[np.int64], replicates: int
     """
     rng = np.random.default_rng(seed)
     _, first = np.unique(patient, return_index=True)
-    weights = np.zeros((replicates, len(first)))
+    weights, fewest = np.zeros((replicates, len(first))), len(first)
     for value in (0, 1):
         members = np.flatnonzero(label[first] == value)
         if len(members):
             equal = np.full(len(members), 1 / len(members))
+            fewest = min(fewest, len(members))
             weights[:, members] = rng.multinomial(len(members), equal, size=replicates)
-    return PatientBootstrap(weights=weights, patient=patient)
+    return PatientBootstrap(weights=weights, patient=patient, fewest=fewest)
 
 
 def percentile_interval(replicates: Floats, confidence: float = 0.95) -> Bounds:
     """The central share of the replicates. At 0.90 each end is a one-sided 95 % bound."""
     low, high = np.quantile(replicates, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+def share_interval(hits: Bools, within: Bools, bootstrap: PatientBootstrap) -> Bounds:
+    """95 % interval of the share of ``hits`` among the images ``within``, at least one.
+
+    The wider of two at each end: patients' bootstrap (clusters) and Wilson's (all or nearly all alike).
+    """
+    low, high = wilson(int((hits & within).sum()), int(within.sum()))
+    counts = bootstrap.totals(within.astype(float))
+    shares = bootstrap.totals((hits & within).astype(float)) / counts
+    from_patients = bootstrap.interval(shares)
+    return min(low, from_patients[0]), max(high, from_patients[1])
 
 
 def _weighted_auc(label: Labels, probability: Floats) -> Callable[[Floats], Floats]:

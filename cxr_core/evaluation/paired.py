@@ -1,37 +1,28 @@
 """An engine against the reference on the same images: what changed, and how sure the loss is bounded."""
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_core.evaluation.intervals import PatientBootstrap, percentile_interval
-from cxr_core.evaluation.metrics import decisions
+from cxr_core.config import CompareConfig
+from cxr_core.evaluation.delong import DeLong, delong
+from cxr_core.evaluation.differences import CONFIDENCE, Difference, difference_of_auc, difference_of_shares
+from cxr_core.evaluation.intervals import Interval, PatientBootstrap
+from cxr_core.evaluation.metrics import decisions, expected_calibration_error
 from cxr_core.evaluation.scores import Scores
 from cxr_core.refs import Frozen
-
-# Central 90 %: each end is then a one-sided 95 % bound, which is what non-inferiority asks for.
-CONFIDENCE = 0.90
-Z_95 = 1.6448536269514722  # normal quantile of 0.95
-
-
-class Interval(Frozen):
-    """A value between its bounds."""
-
-    value: float
-    low: float
-    high: float
 
 
 class Paired(Frozen):
     """Differences from the reference over the same images.
 
+    ``ill``: images of class 1, on which sensitivity stands.
     ``lost``: right there, wrong here. ``gained``: the other way round. Their sum are the ``flips``.
-    ``accuracy_difference``: this minus the reference; its ends, and those of ``flips_share`` and
-    ``mean_abs_dp``, are one-sided 95 % bounds.
+    All ends of intervals are one-sided 95 % bounds. ``mcnemar_p`` and ``delong`` take images for independent:
+    they are shown, the sign-flip tests and bootstraps over patients decide.
     """
 
     images: int
+    ill: int
     flips: int
     lost: int
     gained: int
@@ -39,20 +30,30 @@ class Paired(Frozen):
     flips_share: Interval
     mean_abs_dp: Interval
     max_abs_dp: float
-    accuracy_difference: Interval
+    accuracy_difference: Difference
+    sensitivity_difference: Difference | None = None
+    specificity_difference: Difference | None = None
+    auc_difference: Difference | None = None
+    ece_difference: Interval | None = None
     mcnemar_p: float
+    delong: DeLong | None = None
 
 
-def paired(scores: Scores, reference: Scores, threshold: float, bootstrap: PatientBootstrap) -> Paired:
+def paired(
+    scores: Scores, reference: Scores, threshold: float, bootstrap: PatientBootstrap, config: CompareConfig
+) -> Paired:
     """Compare two sets of finite scores of the same images (``require_same_images`` first)."""
-    truth = reference.label == 1
+    label, truth = reference.label, reference.label == 1
     ours = decisions(scores.probability, threshold) == truth
     theirs = decisions(reference.probability, threshold) == truth
     lost, gained = int((theirs & ~ours).sum()), int((ours & ~theirs).sum())
     shift = np.abs(scores.probability - reference.probability)
-    images = len(reference)
+    images, margin = len(reference), config.accuracy_margin
+    accuracy = difference_of_shares(ours, theirs, np.ones_like(truth), bootstrap, margin)
+    assert accuracy is not None
     return Paired(
         images=images,
+        ill=int(truth.sum()),
         flips=lost + gained,
         lost=lost,
         gained=gained,
@@ -60,8 +61,17 @@ def paired(scores: Scores, reference: Scores, threshold: float, bootstrap: Patie
         flips_share=_share(lost + gained, images),
         mean_abs_dp=_bootstrapped(shift, bootstrap),
         max_abs_dp=float(shift.max()),
-        accuracy_difference=_difference(ours, theirs, bootstrap),
+        accuracy_difference=accuracy,
+        sensitivity_difference=difference_of_shares(
+            ours, theirs, truth, bootstrap, config.sensitivity_margin or config.accuracy_margin
+        ),
+        specificity_difference=difference_of_shares(ours, theirs, ~truth, bootstrap, margin),
+        auc_difference=difference_of_auc(
+            label, scores.probability, reference.probability, bootstrap, margin, config.seed
+        ),
+        ece_difference=_of_calibration(scores, reference, bootstrap),
         mcnemar_p=mcnemar_exact(lost, gained),
+        delong=delong(label, scores.probability, reference.probability),
     )
 
 
@@ -70,49 +80,6 @@ def mcnemar_exact(lost: int, gained: int) -> float:
     from scipy.stats import binomtest
 
     return float(binomtest(lost, lost + gained, 0.5).pvalue) if lost + gained else 1.0
-
-
-def tango_bound(lost: int, gained: int, images: int, side: Literal[-1, 1], z: float = Z_95) -> float:
-    """One end of the score interval of a paired difference of shares (Tango 1998, Stat. Med. 17:891).
-
-    It keeps its coverage where a bootstrap collapses: no changed decision, or very few.
-
-    Args:
-        side: -1 for the lower bound of (gained - lost) / images, 1 for the upper.
-    """
-    from scipy.optimize import brentq
-
-    difference = (gained - lost) / images
-
-    def excess(delta: float) -> float:
-        return _score(lost, gained, images, delta) + side * z
-
-    edge = float(side)
-    if abs(difference - edge) < 1e-12 or excess(edge * (1 - 1e-9)) * excess(difference) > 0:
-        return edge
-    return float(brentq(excess, difference, edge * (1 - 1e-9), xtol=1e-10))
-
-
-def _score(lost: int, gained: int, images: int, delta: float) -> float:
-    """Tango's score statistic of gained - lost at a difference ``delta``: the count over its null deviation."""
-    a = 2 * images
-    b = -gained - lost + (2 * images - gained + lost) * delta
-    c = -lost * delta * (1 - delta)
-    share_lost = (np.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)
-    variance = images * (2 * share_lost + delta * (1 - delta))
-    return float((gained - lost - images * delta) / np.sqrt(max(variance, 1e-300)))
-
-
-def _difference(ours: NDArray[np.bool_], theirs: NDArray[np.bool_], bootstrap: PatientBootstrap) -> Interval:
-    """The wider of two intervals at each end: patients' bootstrap (clusters) and Tango (few changes)."""
-    change = ours.astype(np.float64) - theirs
-    low, high = percentile_interval(bootstrap.means(change), CONFIDENCE)
-    lost, gained, images = int((change < 0).sum()), int((change > 0).sum()), len(change)
-    return Interval(
-        value=(gained - lost) / images,
-        low=min(low, tango_bound(lost, gained, images, -1)),
-        high=max(high, tango_bound(lost, gained, images, 1)),
-    )
 
 
 def _share(count: int, total: int) -> Interval:
@@ -124,5 +91,13 @@ def _share(count: int, total: int) -> Interval:
 
 
 def _bootstrapped(values: NDArray[np.float64], bootstrap: PatientBootstrap) -> Interval:
-    low, high = percentile_interval(bootstrap.means(values), CONFIDENCE)
+    low, high = bootstrap.interval(bootstrap.means(values), CONFIDENCE)
     return Interval(value=float(values.mean()), low=low, high=high)
+
+
+def _of_calibration(scores: Scores, reference: Scores, bootstrap: PatientBootstrap) -> Interval:
+    found = [expected_calibration_error(reference.label, one.probability) for one in (scores, reference)]
+    ours, theirs = (bootstrap.ece(reference.label, one.probability) for one in (scores, reference))
+    low, high = bootstrap.interval(ours - theirs, CONFIDENCE)
+    value = found[0] - found[1]
+    return Interval(value=value, low=min(low, value), high=max(high, value))

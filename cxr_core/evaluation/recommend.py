@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from cxr_core.evaluation.rows import Choice, Detail, Row
+from cxr_core.evaluation.rows import Choice, Row
 from cxr_core.evaluation.verdicts import Verdict
 from cxr_core.refs import Precision
 
 
-def recommended_by_backend(rows: Sequence[Row], details: Sequence[Detail]) -> tuple[Choice, ...]:
+def recommended_by_backend(rows: Sequence[Row]) -> tuple[Choice, ...]:
     """For each backend, in the order of the rows, the fastest precision that passed.
 
     Ranked by the ratio to the backend's own reference; figures of different backends are never
@@ -15,15 +15,15 @@ def recommended_by_backend(rows: Sequence[Row], details: Sequence[Detail]) -> tu
     is preferred to it. Test doubles, and engines that really run in another precision than they
     were asked for, are not recommended.
     """
-    fit = [row for row, detail in zip(rows, details, strict=True) if _fit(row, detail)]
+    fit = [row for row in rows if _fit(row)]
     backends = list(dict.fromkeys(row.backend for row in fit))
     chosen = [_fastest([row for row in fit if row.backend == backend]) for backend in backends]
     return tuple(Choice(precision=row.precision, backend=row.backend) for row in chosen)
 
 
-def _fit(row: Row, detail: Detail) -> bool:
+def _fit(row: Row) -> bool:
     judged = row.verdict is Verdict.PASS and row.ratio_to_reference is not None
-    return judged and not detail.fake and as_asked(row.precision, row.effective_precision or "unknown")
+    return judged and not row.fake and as_asked(row.precision, row.effective_precision or "unknown")
 
 
 def as_asked(precision: Precision, effective: str) -> bool:

@@ -6,9 +6,10 @@ from pydantic import JsonValue
 
 from cxr_core.evaluation.branches import Speed
 from cxr_core.evaluation.curves import CalibrationBin, RocCurve
-from cxr_core.evaluation.intervals import Bounds
+from cxr_core.evaluation.differences import Difference
+from cxr_core.evaluation.intervals import Bounds, Interval
 from cxr_core.evaluation.metrics import Metrics, Rate
-from cxr_core.evaluation.paired import Interval, Paired
+from cxr_core.evaluation.paired import Paired
 from cxr_core.evaluation.power import Power
 from cxr_core.evaluation.subgroups import Subgroup
 from cxr_core.evaluation.verdicts import Verdict
@@ -53,16 +54,26 @@ class Row(Frozen):
     flips: int | None = None
     mean_abs_dp: float | None = None
     mcnemar_p: Rate | None = None
-    accuracy_difference: Interval | None = None
+    delong_p: Rate | None = None
+    accuracy_difference: Difference | None = None
+    sensitivity_difference: Difference | None = None
+    specificity_difference: Difference | None = None
+    auc_difference: Difference | None = None
+    ece_difference: Interval | None = None
     verdict: Verdict | None = None
     reason: str = ""
+
+    @property
+    def fake(self) -> bool:
+        """Whether a test double made this row."""
+        return (self.device or "").startswith("FAKE")
 
 
 class Assessment(Frozen):
     """Everything said about one set of answers.
 
-    Intervals are two-sided, 95 %: Wilson's over images, except ``auc_interval`` and
-    ``accuracy_interval_patients``, which are patients' bootstraps.
+    Intervals are two-sided, 95 %: ``accuracy_interval`` is Wilson's over images, ``auc_interval`` the patients'
+    bootstrap, the others the wider of the two at each end.
     """
 
     metrics: Metrics

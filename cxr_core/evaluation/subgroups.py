@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cxr_core.evaluation.intervals import Bounds, patient_bootstrap, percentile_interval, wilson
+from cxr_core.evaluation.intervals import Bounds, patient_bootstrap, wilson
 from cxr_core.evaluation.metrics import Rate, decisions, metrics
 from cxr_core.evaluation.scores import Scores
 from cxr_core.refs import Frozen
@@ -60,5 +60,5 @@ def _subgroup(scores: Scores, kind: str, threshold: float, replicates: int, seed
         sensitivity=figures.sensitivity,
         sensitivity_interval=wilson(called, images),
         auc=figures.auc,
-        auc_interval=percentile_interval(draws.auc(label, probability)),
+        auc_interval=draws.interval(draws.auc(label, probability)),
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from cxr_core.evaluation.paired import Interval
+from cxr_core.evaluation.intervals import Interval
 from cxr_core.evaluation.rows import Row
 
 BLANK = ""
@@ -32,7 +32,7 @@ def cells(row: Row) -> dict[str, str]:
     latency, ratio = row.latency_ms, row.ratio_to_reference
     return {
         "precision": row.precision.value,
-        "backend": f"{row.backend} FAKE" if is_fake(row) else row.backend,
+        "backend": f"{row.backend} FAKE" if row.fake else row.backend,
         "verdict": verdict_word(row),
         "runs": _effective(row),
         "ratio": f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]" if ratio else BLANK,
@@ -51,11 +51,6 @@ def cells(row: Row) -> dict[str, str]:
 def verdict_word(row: Row) -> str:
     """The verdict, or ``error`` for a branch that broke before it could be judged."""
     return row.verdict.value if row.verdict else ERROR
-
-
-def is_fake(row: Row) -> bool:
-    """Whether a test double made this row."""
-    return (row.device or "").startswith("FAKE")
 
 
 def reasons(rows: Sequence[Row]) -> list[str]:

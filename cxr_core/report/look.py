@@ -30,7 +30,8 @@ p { margin: .5rem 0; } .soft, figcaption, caption { color: var(--soft); font-siz
 table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .4rem .65rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
 tr:last-child td, tr:last-child th { border-bottom: 0; } thead th { background: var(--sheet); color: var(--soft); }
-th:first-child, td:first-child, .facts td, .texts :is(th, td):nth-child(-n+4) { text-align: left; }
+th:first-child, td:first-child, .facts td, .texts :is(th, td):nth-child(-n+4),
+  .figures :is(th, td):nth-child(-n+2) { text-align: left; }
 .facts td { white-space: normal; overflow-wrap: anywhere; }
 .facts th { font-weight: 600; white-space: normal; width: 14rem; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 1rem;

@@ -4,12 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from cxr_core.evaluation.rows import Comparison, Detail, Row
-from cxr_core.report.cells import COLUMNS, cells, first_line, is_fake, verdict_word
+from cxr_core.report.cells import COLUMNS, cells, first_line, verdict_word
 from cxr_core.report.document import Report
 from cxr_core.report.look import CSS
 from cxr_core.report.sections import (
     DETAIL_COLUMNS,
     DRIFT_COLUMNS,
+    PAIRED_COLUMNS,
+    PAIRED_WORDS,
+    RESOLUTION_COLUMNS,
+    RESOLUTION_WORDS,
     SHORTCUT_WORDS,
     confusion_lines,
     detail_lines,
@@ -17,6 +21,8 @@ from cxr_core.report.sections import (
     measured_lines,
     metric_lines,
     operating_lines,
+    paired_lines,
+    resolution_lines,
     subgroup_lines,
 )
 from cxr_core.report.template import TEMPLATE
@@ -41,7 +47,7 @@ def _context(report: Report, comparison: Comparison | None) -> dict[str, Any]:
     details = {(detail.precision, detail.backend): detail for detail in comparison.details} if comparison else {}
     return {
         "phantom": report.data is not None and report.data.source == "phantom",
-        "fake": any(is_fake(row) for row in report.rows),
+        "fake": any(row.fake for row in report.rows),
         "broken": _broken(report, comparison),
         "answer": _answer(report),
         "others": _others(report),
@@ -58,6 +64,12 @@ def _context(report: Report, comparison: Comparison | None) -> dict[str, Any]:
         "subgroups": subgroup_lines(report),
         "detail_columns": DETAIL_COLUMNS,
         "details": detail_lines(comparison),
+        "paired_columns": PAIRED_COLUMNS,
+        "paired": paired_lines(report.rows),
+        "paired_words": PAIRED_WORDS,
+        "resolution_columns": RESOLUTION_COLUMNS,
+        "resolution": resolution_lines(report.power),
+        "resolution_words": RESOLUTION_WORDS,
         "drift_columns": DRIFT_COLUMNS,
         "drift": drift_lines(report),
         "warnings": report.warnings,

@@ -1,10 +1,13 @@
 """The page's tables, as lists of texts."""
 
+from collections.abc import Sequence
+
 from pydantic import JsonValue
 
-from cxr_core.evaluation.intervals import Bounds
-from cxr_core.evaluation.paired import Interval
-from cxr_core.evaluation.rows import Comparison, Detail
+from cxr_core.evaluation.differences import Difference
+from cxr_core.evaluation.intervals import Bounds, Interval
+from cxr_core.evaluation.power import Power
+from cxr_core.evaluation.rows import Comparison, Detail, Row
 from cxr_core.report.cells import BLANK, number
 from cxr_core.report.document import Report
 
@@ -17,6 +20,26 @@ SHORTCUT_WORDS = (
     "Shortcut audit: what a classifier that cannot know pneumonia reaches on the same test split, from the files' "
     "geometry alone and from a ridge on 32 x 32 pixels. A model is worth only what it has above them."
 )
+PAIRED_COLUMNS = (
+    "engine", "figure", "points", "90 % interval", "shown", "margin", "p", "p, Holm", "p, images",
+)  # fmt: skip
+PAIRED_WORDS = (
+    "Points are those of the engine minus those of the FP32 reference on the same images. Each end of an interval is a "
+    "one-sided 95 % bound: equivalent if both lie within the margin, not inferior if the lower one does; open shows "
+    "neither, which is not the same as equal. p: sign-flip test over patients; Holm: corrected over the engines; "
+    "images: McNemar's exact test (accuracy) and DeLong's (AUC), which take a patient's images for independent and "
+    "decide nothing."
+)
+RESOLUTION_COLUMNS = (
+    "figure", "images", "patients", "margin", "possible without a change", "smallest found", "by patients", "needed",
+)  # fmt: skip
+RESOLUTION_WORDS = (
+    "Losses in points. Possible: even if no decision changes. Smallest found: with 80 % power, at 5 %, if nothing is "
+    "gained; by patients: if the images of each change together. Needed: images on which an engine that loses nothing, "
+    "and changes as many decisions as it may, is shown not to be inferior with 80 % power; as many patients, if the "
+    "images of each change together."
+)
+_PAIRED = {"accuracy": "accuracy", "sensitivity": "sensitivity", "specificity": "specificity", "auc": "AUC"}
 DETAIL_COLUMNS = (
     "engine", "runs in", "accuracy, 95 %", "sensitivity", "specificity", "PPV", "F1", "AUC, 95 %", "ECE", "Brier",
     "lost / gained", "mean delta p", "largest", "McNemar p", "engine digest",
@@ -116,7 +139,7 @@ def operating_lines(report: Report) -> Lines:
     return [
         ["accuracy (Wilson)", percent(metrics.accuracy), bounds(found.accuracy_interval, percent=True)],
         [
-            "accuracy (patients' bootstrap)",
+            "accuracy (patients)",
             percent(metrics.accuracy),
             bounds(found.accuracy_interval_patients, percent=True),
         ],
@@ -189,6 +212,52 @@ def _figures(detail: Detail) -> list[str]:
         f"{paired.max_abs_dp:.2g}",
         f"{paired.mcnemar_p:.3g}",
     ]
+
+
+def paired_lines(rows: Sequence[Row]) -> Lines:
+    """One line a figure of each engine that was compared: how it differs, and what that allows to be said."""
+    lines = []
+    for row in rows:
+        for name, shown in _PAIRED.items():
+            difference: Difference | None = getattr(row, f"{name}_difference")
+            if difference is None or difference.p_holm is None:  # the reference's own engine is no question
+                continue
+            plain = {"accuracy": row.mcnemar_p, "auc": row.delong_p}.get(name)
+            engine = f"{row.precision.value} {row.backend}" if name == "accuracy" else BLANK
+            lines.append([engine, shown, *_difference(difference), _chance(difference.p_holm), _chance(plain)])
+    return lines
+
+
+def _difference(found: Difference) -> list[str]:
+    margin = BLANK if found.margin is None else f"{100 * found.margin:.2f}"
+    said = BLANK if found.finding is None else found.finding.value
+    interval = f"[{100 * found.low:+.2f}, {100 * found.high:+.2f}]"
+    return [f"{100 * found.value:+.2f}", interval, said, margin, _chance(found.p)]
+
+
+def _chance(p: float | None) -> str:
+    return "< 0.001" if p is not None and p < 0.001 else number(p, 3)
+
+
+def resolution_lines(power: Power | None) -> Lines:
+    """What the test split can show, figure by figure."""
+    return [
+        [
+            one.figure,
+            str(one.images),
+            str(one.patients),
+            f"{100 * one.margin:.2f}",
+            f"{100 * one.smallest_bound:.2f}",
+            _points(one.smallest_difference),
+            _points(one.smallest_difference_patients),
+            f"{one.needed:,}",
+        ]
+        for one in (power.by_figure if power else ())
+    ]
+
+
+def _points(share: float | None) -> str:
+    return "none" if share is None else f"{100 * share:.2f}"
 
 
 def drift_lines(report: Report) -> Lines:

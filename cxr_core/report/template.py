@@ -43,6 +43,10 @@ No patient was imaged. These figures show that the workflow runs, nothing else.<
 different backends come from different sessions and are not divided. A blank is a figure that its count does not carry,
 or that the branch did not reach.</p>{% endif %}
 {% if gate %}<p>{{ gate }}</p><p>{{ power }}</p>{% endif %}
+{% if paired %}<h2>Differences from the reference</h2>
+<div class="figures">{{ grid('', paired_columns, paired) }}</div><p class="soft">{{ paired_words }}</p>{% endif %}
+{% if resolution %}<h2>What this test split can show</h2>{{ grid('', resolution_columns, resolution) }}
+<p class="soft">{{ resolution_words }}</p>{% endif %}
 {% if drift %}<h2>Drift since the last green run</h2>{{ grid('', drift_columns, drift) }}
 <p class="soft">Before and after, for each engine that is not the same as then. Flips: images, of those that both runs
 scored, whose decision is another now.</p>{% endif %}

@@ -46,6 +46,20 @@ def _nested(field: str, value: object) -> Any:
         ("precisions", [], "at least one"),
         ("precisions", ["int8", "int8"], "each once"),
         ("name.inner", 1, "name: Input should be a valid string"),
+        # Budgets out of range, each named; what is no number is none.
+        *(
+            (f"compare.{budget}", value, f"compare.{budget}")
+            for budget, values in {
+                "accuracy_margin": (0, -0.01, 0.5, 1, float("nan")),
+                "sensitivity_margin": (0, -0.01, 0.5, float("nan")),
+                "flips_share": (-0.01, 1.01, float("nan")),
+                "probability_shift": (-1, 2, float("nan")),
+                "calibration_loss": (-0.1, 1.5, float("nan")),
+                "latency_ms": (0, -1, float("inf"), float("nan")),
+                "engine_mb": (0, -1, float("inf"), float("nan")),
+            }.items()
+            for value in values
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_place(field: str, value: object, says: str) -> None:
@@ -70,3 +84,9 @@ def test_a_missing_profile_names_those_that_are_there() -> None:
 def test_profiles_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Profile(name="x").train.images = 3  # type: ignore[misc]
+
+
+def test_the_default_gate_is_the_documented_one() -> None:
+    gate = load_profile(PROFILES / "quick.yaml").compare
+    assert (gate.accuracy_margin, gate.flips_share, gate.probability_shift) == (0.01, 0.01, 0.01)
+    assert (gate.sensitivity_margin, gate.calibration_loss, gate.latency_ms, gate.engine_mb) == (None,) * 4

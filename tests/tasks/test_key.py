@@ -1,10 +1,16 @@
 """Content keys: every field counts, order does not, and what cannot change a result does not."""
 
+import importlib
+import inspect
+import pkgutil
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prefect import Task
 
-from cxr_core.config import EngineConfig, TrainConfig
+import tasks
+from cxr_core.config import CompareConfig, EngineConfig, TrainConfig
 from cxr_core.refs import Precision, Ref
 from tasks.key import key_of, keyed
 
@@ -56,3 +62,22 @@ def test_what_has_no_canonical_form_is_refused() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         key_of({"x": float("nan")})
     assert keyed((Precision.INT8, None)) == ["int8", None]
+
+
+def test_a_changed_budget_redoes_the_comparison_and_nothing_before_it() -> None:
+    stages = [name for _, name, _ in pkgutil.iter_modules(tasks.__path__)]
+    modules = [importlib.import_module(f"tasks.{name}") for name in stages]
+    taking = {
+        name
+        for module in modules
+        for name, task in vars(module).items()
+        if isinstance(task, Task) and CompareConfig in inspect.get_annotations(task.fn, eval_str=True).values()
+    }
+    assert taking == {"compare"}
+    for name, value in {
+        "accuracy_margin": 0.02,
+        "latency_ms": 5.0,
+        "engine_mb": 2.0,
+        "sensitivity_margin": 0.02,
+    }.items():
+        assert keyed(CompareConfig()) != keyed(CompareConfig.model_validate({name: value}))

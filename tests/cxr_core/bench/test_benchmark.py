@@ -6,26 +6,40 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cxr_doubles.graphs import SIZE, images
 
 from cxr_core.bench.benchmark import benchmark
 from cxr_core.bench.stages import stages
-from cxr_core.config import BenchmarkConfig, EngineConfig
+from cxr_core.config import AccuracyConfig, BenchmarkConfig, EngineConfig
 from cxr_core.engines.contract import Spans
 from cxr_core.engines.engine import engine
-from cxr_core.errors import BranchError, RefusedError, UsageError
+from cxr_core.engines.scoring import accuracy
+from cxr_core.errors import BranchError, DataError, ModelError, RefusedError, UsageError
+from cxr_core.evaluation.audits import require_answers_of_accuracy_mode
+from cxr_core.evaluation.scores import Scores, read_scores
 from cxr_core.progress import silent
 from cxr_core.refs import Precision
+from tests.cxr_core.engines.test_scoring import write_tensors
 from tests.nvidia import doubled
 
 FAST = BenchmarkConfig(warmup_seconds=0.02, round_seconds=0.04, rounds=4, iterations=8, throughput_batch=4)
 Built = Callable[..., Path]
 
 
-def run(engine: Path, reference: Path, out: Path, config: BenchmarkConfig = FAST, progress=silent) -> dict:
+@pytest.fixture
+def tensors(tmp_path: Path) -> Path:
+    """Fourteen test images among 22."""
+    pixels = images(22, SIZE, seed=5)[:, 0].astype(np.uint8)
+    return write_tensors(tmp_path / "tensors", pixels, ["test" if row % 3 else "train" for row in range(22)])
+
+
+def run(
+    engine: Path, reference: Path, out: Path, config: BenchmarkConfig = FAST, progress=silent, tensors=None
+) -> dict:
     return benchmark(
         engine=engine / "engine", engine_metadata=engine / "engine.json",
         reference=reference / "engine", reference_metadata=reference / "engine.json",
-        out=out, config=config, engine_config=EngineConfig(threads=1), progress=progress,
+        out=out, config=config, engine_config=EngineConfig(threads=1), progress=progress, tensors=tensors,
     )  # fmt: skip
 
 
@@ -35,7 +49,7 @@ def test_an_engine_against_itself(name: str, built: Built, tmp_path: Path) -> No
     document = json.loads((tmp_path / "benchmark.json").read_text())
     assert set(document) == {
         "backend", "precision", "device", "latency", "throughput",
-        "reference", "ratio", "reason", "latencies_ms",
+        "reference", "ratio", "reason", "latencies_ms", "engine_digest",
     }  # fmt: skip
     assert (document["backend"], document["precision"]) == (name, "fp32") and document["device"]
     assert document["reason"] == ""
@@ -89,6 +103,41 @@ def test_trtexecs_warnings(spans: Spans, says: list[str]) -> None:
     assert stages([]) == {}
 
 
+def _scored(folder: Path, tensors: Path, out: Path) -> Scores:
+    out.mkdir()
+    accuracy(
+        engine=folder / "engine", engine_metadata=folder / "engine.json", tensors=tensors, out=out,
+        config=AccuracyConfig(batch=5), engine_config=EngineConfig(threads=1),
+    )  # fmt: skip
+    return read_scores(out / "scores.csv")
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime", "fake"])
+def test_what_is_timed_is_what_was_scored(name: str, built: Built, tensors: Path, tmp_path: Path) -> None:
+    run(built(name), built(name), tmp_path, tensors=tensors)
+    document = json.loads((tmp_path / "benchmark.json").read_text())
+    scores = _scored(built(name), tensors, tmp_path / "scores")
+    assert set(document["audit"]) == set(scores.files)  # 16 images are asked for, 14 are there
+    require_answers_of_accuracy_mode(tmp_path / "benchmark.json", scores)
+
+
+def test_an_engine_that_answers_otherwise_only_when_timed_is_found(
+    built: Built, tensors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = built("fake", "int8")
+    scores = _scored(folder, tensors, tmp_path / "scores")
+    monkeypatch.setenv("CXR_FAKE", "other:int8")
+    run(folder, built("fake"), tmp_path, tensors=tensors)
+    with pytest.raises(DataError, match="answers otherwise when it is timed than when it is scored: over 14 images"):
+        require_answers_of_accuracy_mode(tmp_path / "benchmark.json", scores)
+
+
+def test_images_of_another_size_are_refused(built: Built, tmp_path: Path) -> None:
+    other = write_tensors(tmp_path / "other", np.zeros((4, 8, 8), np.uint8), ["test"] * 4)
+    with pytest.raises(ModelError, match="has 8x8"):
+        run(built("fake"), built("fake"), tmp_path, tensors=other)
+
+
 def test_a_slower_engine_has_ratios_below_one(built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXR_FAKE", "slow:int8")
     facts = run(built("fake", "int8"), built("fake"), tmp_path)
@@ -110,6 +159,7 @@ def test_a_slower_reference_has_ratios_above_one(built: Built, tmp_path: Path, m
         ("nan:int8", "engine: query 0 answered with values that are not finite"),
         ("batch:int8", "1 were bound"),
         ("wrong:fp32", "reference: query"),
+        ("memory:int8", "engine: images seen before are answered .* times as fast as new ones"),
     ],
 )
 def test_a_measurement_of_wrong_answers_is_refused(

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxr_core.bench.audit import answers_before, batch_complaint, complaint
+from cxr_core.bench.audit import answers_before, batch_complaint, complaint, memory_complaint
 from cxr_core.bench.inputs import batches
 from cxr_core.bench.loop import turn
 from cxr_core.bench.trtexec.exports import latencies, read_times, write_times
@@ -106,3 +106,28 @@ def test_times_are_written_as_trtexec_exports_them_and_read_back(tmp_path: Path)
     np.testing.assert_allclose(latencies(read_times(tmp_path / "times.json")), expected, atol=1e-6)
     for row in rows:
         assert row["latencyMs"] == pytest.approx(row["endComputeMs"] - row["startComputeMs"], abs=1e-5)
+
+
+class Remembering(Echo):
+    """Computes for a while, but only for images that it has not seen."""
+
+    def __init__(self, remembers: bool = True) -> None:
+        super().__init__()
+        self.remembers, self.known = remembers, {}
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        key = images.tobytes()
+        if key not in self.known or not self.remembers:
+            for _ in range(20):
+                np.sort(images, axis=None)
+            self.known[key] = super().__call__(images)
+        self.bound_images = len(images)
+        return self.known[key]
+
+
+def test_an_engine_that_remembers_its_answers_is_found() -> None:
+    some = batches(1, 64, 64, 0)
+    for runner in (Remembering(), Remembering(remembers=False), Echo()):
+        answers_before(runner, some)
+        words = memory_complaint(runner, some)
+        assert ("so answers are remembered" in words) == (isinstance(runner, Remembering) and runner.remembers), words

@@ -255,6 +255,52 @@ def test_a_damaged_benchmark_makes_a_failed_row(run, synthetic):
     assert "'throughput' is missing" in found.rows[0].reason
 
 
+OTHER = "sha256:" + "b" * 64
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"benchmark_engine": OTHER},
+            "the benchmark must be of the row's engine sha256:aaaaaaaaaaaa, found",
+        ),
+        ({"scores_engine": OTHER}, "the scores must be of the row's engine"),
+        ({"benchmark_engine": None}, "found none named"),
+    ],
+)
+def test_the_engine_timed_must_be_the_engine_scored(run, synthetic, changes, words):
+    found, _, _ = run(lambda folder, r: [{**synthetic.done(folder, "int8", "openvino", r), **changes}])
+    assert (found.rows[0].verdict, found.rows[0].accuracy, found.recommended) == (None, None, None)
+    assert words in found.rows[0].reason
+
+
+@pytest.mark.parametrize(
+    ("audit", "words"),
+    [
+        (lambda given: {file: [pair[0], pair[1] + 1] for file, pair in given.items()}, "otherwise when it is timed"),
+        # Each a little, none much: 0.03 in the probability.
+        (lambda given: {file: [0, (pair[1] - pair[0]) * 0.9] for file, pair in given.items()}, "on average"),
+        (lambda given: {}, "found none"),
+        (lambda given: None, "found none"),
+        (lambda given: {"test/other.jpeg": [0, 1]}, "found 1 others, first test/other.jpeg"),
+        (lambda given: {next(iter(given)): [0, float("nan")]}, "moves by nan"),
+        (lambda given: {next(iter(given)): [0]}, "a benchmark expected"),
+    ],
+)
+def test_answers_while_timed_must_be_those_while_scored(run, synthetic, audit, words):
+    def make(folder, reference):
+        branch = synthetic.done(folder, "int8", "openvino", reference)
+        file = folder / branch["benchmark"]
+        content = json.loads(file.read_text())
+        file.write_text(json.dumps({**content, "audit": audit(content["audit"])}))
+        return [branch, synthetic.done(folder, "fp32", "onnxruntime", reference)]
+
+    found, _, _ = run(make)
+    assert [row.verdict for row in found.rows] == [None, "pass"]
+    assert words in found.rows[0].reason
+
+
 def test_a_done_branch_without_scores_is_a_failed_row(run, synthetic):
     found, _, _ = run(
         lambda folder, reference: [{**synthetic.done(folder, "fp32", "onnxruntime", reference), "scores": None}]
@@ -293,3 +339,73 @@ def _rewrite(name, change):
 def test_unfit_inputs_are_refused(run, synthetic, spoil, words):
     with pytest.raises(DataError, match=words):
         run(lambda folder, reference: [synthetic.done(folder, "fp32", "onnxruntime", reference)], spoil=spoil)
+
+
+def test_p_values_are_corrected_over_the_engines_but_the_reference(run, synthetic):
+    def make(folder, reference):
+        return [
+            synthetic.done(folder, "bf16", "openvino", synthetic.flipped(reference, lost=6)),
+            synthetic.done(folder, "int8", "openvino", synthetic.flipped(reference, lost=9)),
+            synthetic.done(folder, "fp32", "onnxruntime", reference),
+        ]
+
+    found, _, _ = run(make)
+    bf16, int8, own = (row.accuracy_difference for row in found.rows)
+    assert int8.p_holm == pytest.approx(2 * int8.p)
+    assert bf16.p_holm == pytest.approx(max(bf16.p, int8.p_holm))
+    assert (own.p, own.p_holm) == (1.0, None)
+    assert found.rows[0].mcnemar_p == pytest.approx(2 / 2**6)
+    assert bf16.p >= found.rows[0].mcnemar_p  # some of the six may be of one patient
+    assert found.rows[2].auc_difference.finding == "open"  # nothing changed, on too few normal images
+    assert found.rows[0].delong_p is not None
+
+
+def test_a_stated_budget_of_latency_or_size_decides_too(run, synthetic):
+    def make(folder, reference):
+        return [
+            synthetic.done(folder, "int8", "openvino", reference),
+            synthetic.undone("fp16", "openvino", "failed", "killed"),
+            synthetic.done(folder, "fp32", "onnxruntime", reference),
+        ]
+
+    quick, _, _ = run(make)
+    late, facts, _ = run(make, "late", CompareConfig(bootstrap=400, latency_ms=1.0))
+    heavy, _, _ = run(make, "heavy", CompareConfig(bootstrap=400, engine_mb=1.0))
+    assert [row.verdict for row in quick.rows] == ["pass", None, "pass"]
+    assert [row.verdict for row in late.rows] == [row.verdict for row in heavy.rows] == ["fail", None, "fail"]
+    assert facts["recommended"] is None
+    assert late.budgets["latency_ms"] == 1.0
+    assert "latency_ms" not in quick.budgets
+
+
+def test_all_right_and_all_wrong_are_judged(run, synthetic):
+    def sure(table, right):
+        return synthetic.with_margin(table, np.where(table["label"] == 1, 4.0, -4.0) * (1 if right else -1))
+
+    def make(folder, reference):
+        return [
+            synthetic.done(folder, "bf16", "openvino", sure(reference, True)),
+            synthetic.done(folder, "int8", "openvino", sure(reference, False)),
+            synthetic.done(folder, "fp32", "onnxruntime", reference),
+        ]
+
+    found, _, _ = run(make)
+    best, worst = found.rows[:2]
+    assert (best.accuracy, best.auc, worst.accuracy, worst.auc) == (1, 1, 0, 0)
+    assert best.accuracy_interval[0] < 1 and worst.accuracy_interval[1] > 0
+    for name in ("accuracy_interval_patients", "sensitivity_interval", "specificity_interval"):
+        low, high = getattr(found.details[0].assessment, name)
+        assert 0.9 < low < 1 and high == 1, name  # drawing patients alone would say 1 to 1
+    assert best.accuracy_difference.finding == "not inferior"
+    assert (worst.verdict, worst.accuracy_difference.finding) == ("fail", "inferior")
+    assert worst.accuracy_difference.p < 1e-6
+    assert worst.ppv == 0 and worst.f1 == 0
+
+
+@pytest.mark.parametrize("images", [4, 6, 10])
+def test_a_handful_of_images_shows_nothing_and_breaks_nothing(tmp_path, synthetic, images):
+    folder, reference = tmp_path / "tiny", synthetic.answers(60).groupby("label").head(images // 2)
+    reference = reference.sort_values("file", ignore_index=True)
+    branch = synthetic.done(folder, "int8", "openvino", synthetic.noisy(reference, 0.01))
+    given = synthetic.inputs(folder, reference, [branch, synthetic.done(folder, "fp32", "onnxruntime", reference)])
+    assert compare(**given, config=CONFIG)["verdicts"] == {"int8@openvino": "inconclusive", "fp32@onnxruntime": "pass"}

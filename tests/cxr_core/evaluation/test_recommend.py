@@ -1,8 +1,8 @@
 import pytest
 
-from cxr_core.evaluation.paired import Interval
+from cxr_core.evaluation.intervals import Interval
 from cxr_core.evaluation.recommend import recommended_by_backend
-from cxr_core.evaluation.rows import Detail, Row
+from cxr_core.evaluation.rows import Row
 
 
 def _choose(*rows, fake=()):
@@ -12,16 +12,14 @@ def _choose(*rows, fake=()):
                 "precision": precision,
                 "backend": backend,
                 "verdict": verdict,
+                "device": "FAKE device" if backend in fake else "a CPU",
                 "effective_precision": effective,
                 "ratio_to_reference": Interval(value=ratio, low=ratio - 0.05, high=ratio + 0.05) if ratio else None,
             }
         )
         for precision, backend, verdict, ratio, effective in rows
     ]
-    details = [
-        Detail(precision=row.precision, backend=row.backend, state="done", fake=row.backend in fake) for row in made
-    ]
-    return [f"{c.precision}@{c.backend}" for c in recommended_by_backend(made, details)]
+    return [f"{c.precision}@{c.backend}" for c in recommended_by_backend(made)]
 
 
 FP32 = ("fp32", "a", "pass", 1.0, "fp32")

@@ -158,6 +158,23 @@ def test_a_whole_run(published):
     assert "FAKE" not in html
 
 
+def test_differences_and_what_the_split_can_show_stand_in_page_and_document(published):
+    found, html, folder = published
+    text = " ".join(" ".join(_parsed(html).text).split())
+    int8 = next(row for row in found.rows if row.precision == "int8").accuracy_difference
+    assert int8 is not None
+    assert f"int8 openvino accuracy {100 * int8.value:+.2f} [{100 * int8.low:+.2f}, {100 * int8.high:+.2f}]" in text
+    assert "open shows neither, which is not the same as equal" in text
+    assert found.power is not None
+    assert [one.figure for one in found.power.by_figure] == ["accuracy", "sensitivity", "specificity"]
+    assert f"{found.power.by_figure[0].needed:,}" in text
+    assert "The smallest loss that is found with 80 % power" in text
+    written = json.loads((folder / "report.json").read_text())
+    row = next(row for row in written["rows"] if row["precision"] == "int8")
+    for name in ("accuracy", "sensitivity", "specificity", "auc"):
+        assert set(row[f"{name}_difference"]) == {"value", "low", "high", "p", "p_holm", "margin", "finding"}
+
+
 def test_the_shortcut_rows_stand_under_the_models(published):
     _, html, _ = published
     places = [html.index(words) for words in ("model (FP32 reference)", "shortcut: geometry", "shortcut: ridge32")]

@@ -7,7 +7,8 @@ in that file, so that a test can heal what a running worker does:
     crash         the process dies while building      hang     the build never ends
     slow          an answer takes 5 ms                 nan      answers are not numbers
     wrong         every fifth answer is off by 1       batch    only one image of a batch is bound
-    elsewhere     the device says it is another one
+    elsewhere     the device says it is another one    memory   an answer takes 1 ms, a remembered one none
+    other         every answer is off by 1, so that an engine told so only when it is timed is another then
 
 Put this folder's parent on ``PYTHONPATH`` and child processes find the backend too.
 """
@@ -108,7 +109,7 @@ class FakeRunner:
         height, width = content["size"]  # type: ignore[misc]
         self.input_shape: tuple[int, ...] = (-1, 1, int(height), int(width))  # type: ignore[call-overload]
         self.bound_images = 0
-        self._precision, self._calls = precision, 0
+        self._precision, self._calls, self._seen = precision, 0, set[bytes]()
         self._weights = np.random.default_rng(seed).normal(0, 1, (_FEATURES * _FEATURES, 2))
 
     def __call__(self, images: Images) -> Logits:
@@ -119,6 +120,11 @@ class FakeRunner:
         logits = self._answers(images)
         if told_to("slow", self._precision):
             time.sleep(0.005)
+        if told_to("other", self._precision):
+            logits[:, 1] += 1
+        if told_to("memory", self._precision) and images.tobytes() not in self._seen:
+            time.sleep(0.001)
+            self._seen.add(images.tobytes())
         if told_to("nan", self._precision):
             logits[:] = np.nan
         if told_to("wrong", self._precision) and self._calls % 5 == 0:

@@ -1,0 +1,62 @@
+"""Which branch ``cxr promote`` takes where none is named."""
+
+from typing import Any
+
+import pytest
+
+from cxr_core.errors import RefusedError
+from cxr_core.refs import Precision
+from flows.promoting import _recommended, promote
+from tasks.place import current_store
+
+
+def _row(precision: str, backend: str, verdict: str, ratio: float, **changes: Any) -> dict[str, Any]:
+    interval = {"value": ratio, "low": ratio - 0.05, "high": ratio + 0.05}
+    known = {"precision": precision, "backend": backend, "verdict": verdict, "ratio_to_reference": interval}
+    return {**known, "device": "a CPU", "effective_precision": precision, "reason": "why", **changes}
+
+
+ROWS = [
+    _row("fp32", "openvino", "pass", 1.0),
+    _row("bf16", "openvino", "pass", 1.5),
+    _row("fp16", "openvino", "inconclusive", 1.9),
+    _row("int8", "openvino", "fail", 3.0),
+    _row("fp32", "onnxruntime", "pass", 1.0),
+]
+
+
+def _chosen(rows: list[dict[str, Any]], backend: str | None = None) -> str:
+    row = _recommended({"run_id": "a", "rows": rows}, backend)
+    return f"{row['precision']}@{row['backend']}"
+
+
+def test_it_is_the_fastest_that_passed() -> None:
+    assert _chosen(ROWS) == "bf16@openvino"
+    assert _chosen(ROWS, "onnxruntime") == "fp32@onnxruntime"
+    assert _chosen([*ROWS, _row("int8", "fake", "pass", 9.0, device="FAKE device")]) == "bf16@openvino"
+
+
+@pytest.mark.parametrize(
+    ("rows", "backend", "words"),
+    [
+        (
+            ROWS[2:4],
+            None,
+            "nothing passed, so .* it has fp16@openvino: inconclusive, int8@openvino: fail",
+        ),
+        (ROWS, "tensorrt", "nothing passed on tensorrt"),
+        ([], None, "no decision table"),
+    ],
+)
+def test_where_nothing_passed_it_says_so(rows: list[dict[str, Any]], backend: str | None, words: str) -> None:
+    with pytest.raises(RefusedError, match=words):
+        _chosen(rows, backend)
+
+
+def test_the_command_asks_for_it(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXR_STORE", str(tmp_path / "store"))
+    current_store().write_run("r1", {"run_id": "r1", "started": "2026-01-01T00:00:00Z", "rows": ROWS[2:]})
+    with pytest.raises(RefusedError, match="fp32@onnxruntime has no engine: pass"):  # found, and nothing behind it
+        promote("r1", None, None, "x", False, True)
+    with pytest.raises(RefusedError, match="int8@openvino"):
+        promote("r1", Precision.INT8, None, "x", False, True)
