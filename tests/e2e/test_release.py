@@ -132,7 +132,7 @@ def test_another_machine_takes_it_in_and_writes_the_same_file(
     assert "files/" in place.json("verify-bundle", str(here), code=1)["message"]
     with pytest.raises(RefusedError, match="files/"):
         call(tmp_path / "third", take_in, here, None, None)
-    assert not any((tmp_path / "third" / "blobs" / "sha256").iterdir())
+    assert not list((tmp_path / "third").rglob("blobs/sha256/*/*"))
 
 
 def test_verify_bundle_loads_nothing_heavy(released: tuple[Place, dict[str, Any]], tmp_path: Path) -> None:
