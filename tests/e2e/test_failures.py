@@ -75,12 +75,20 @@ def test_a_double_is_refused_by_a_shipped_profile(place: Place) -> None:
 @pytest.mark.slow
 def test_wrong_answers_fail_the_verdict_but_not_the_run_unless_it_is_required(copied: Callable[[], Place]) -> None:
     place = copied()
-    run = place.json(*FAKE, **with_doubles("nan:int8"))
+    run = place.json(*FAKE, **with_doubles("other:int8"))
     row = next(row for row in run["rows"] if row["precision"] == "int8")
     assert run["state"] == "completed"
     assert row["verdict"] in {"fail", "inconclusive"}
-    required = place.json(*FAKE, "--set", "require=[int8]", code=1, **with_doubles("nan:int8"))
+    required = place.json(*FAKE, "--set", "require=[int8]", code=1, **with_doubles("other:int8"))
     assert required["missing_verdicts"] == ["int8"]
+
+
+@pytest.mark.slow
+def test_answers_that_are_no_numbers_fail_their_branch(copied: Callable[[], Place]) -> None:
+    run = copied().json(*FAKE, code=1, **with_doubles("nan:int8"))
+    assert [(one["stage"], one["precision"]) for one in run["failures"]] == [("benchmark", "int8")]
+    row = next(row for row in run["rows"] if row["precision"] == "int8")
+    assert row["verdict"] == "fail" and "not finite" in row["reason"]
 
 
 def test_a_refused_parity_gate_stops_the_run_with_a_report(copied: Callable[[], Place]) -> None:
