@@ -161,9 +161,10 @@ def bench_import(
     json_: JsonOption = False,
 ) -> None:
     """A decision table from trtexec's logs alone, and what those logs do not show, with the arithmetic."""
-    from flows.judging import judge, print_judgement
+    from cxr_core.bench.trtexec.importing import import_logs
+    from flows.judging import print_judgement
 
-    found = judge(logs or [], context)
+    found = import_logs(logs or [], context)
     answer(found.model_dump(mode="json")) if json_ else print_judgement(found)
 
 

@@ -1,22 +1,16 @@
 """``cxr bench import``: trtexec's logs as one table, and below it what they do not show."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
 
 from cxr_core.bench.trtexec.findings import Finding
-from cxr_core.bench.trtexec.importing import Imported, ImportedRow, import_logs
+from cxr_core.bench.trtexec.importing import Imported, ImportedRow
 from flows.showing import output
 
 _COLOUR = {"error": "bold red", "warning": "yellow"}
 _SHOWN_FROM = {"variation": 100, "log": 110}
-
-
-def judge(logs: Sequence[Path], context: Path | None) -> Imported:
-    """See ``import_logs``."""
-    return import_logs(logs, context)
 
 
 def print_judgement(found: Imported) -> None:

@@ -63,13 +63,13 @@ def batch_multiplied(case: Case) -> Iterator[Finding]:
     for one in case.measurements:
         if one.multiplied:
             log, batch = one.log, one.batch_option
-            factor = log.throughput * log.walltime / one.queries
             yield Finding(
                 rule="batch-multiplied",
                 precision=one.label,
                 severity="error",
-                arithmetic=f"{log.throughput:g} qps x {log.walltime:g} s / {one.queries} queries = {factor:.1f}, which "
-                f"is --batch={batch}; {_rate(one.queries / log.walltime)} queries a second were answered",
+                arithmetic=f"{log.throughput:g} qps x {log.walltime:g} s / {one.queries} queries = "
+                f"{one.counted_per_query:.1f}, which is --batch={batch}; "
+                f"{_rate(one.queries / log.walltime)} queries a second were answered",
                 says=f"The throughput counts {batch} images a query because the option says so. An engine with an "
                 "explicit batch takes what its input is bound to, whatever --batch says.",
             )

@@ -65,8 +65,12 @@ class Measured(Frozen):
         batch = self.batch_option
         if not batch or batch == 1:
             return False
-        factor = self.log.throughput * self.log.walltime / self.queries
-        return abs(factor / batch - 1) < 1e-3
+        return abs(self.counted_per_query / batch - 1) < 1e-3
+
+    @property
+    def counted_per_query(self) -> float:
+        """What the printed throughput counts for one query: 1, or what it was multiplied by."""
+        return self.log.throughput * self.log.walltime / self.queries
 
     @property
     def images_per_query(self) -> int:
