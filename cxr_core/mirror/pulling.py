@@ -1,6 +1,5 @@
 """Pull: what this store lacks comes from the mirror, hashed as it arrives; blobs, listings, records, runs, pins."""
 
-import shutil
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -8,7 +7,7 @@ from pathlib import Path
 
 from pydantic_core import from_json
 
-from cxr_core.errors import DamagedArtifact, MirrorError, MissingArtifact, StoreFull, UsageError
+from cxr_core.errors import DamagedArtifact, MirrorError, MissingArtifact, UsageError
 from cxr_core.mirror.documents import ROOMS, Document, Left, Needs, Report, place_of, refs_in_document, verdict
 from cxr_core.mirror.pushing import Choose, apart
 from cxr_core.mirror.remote import Mirror, blob_path, document_path
@@ -16,7 +15,7 @@ from cxr_core.mirror.transfer import JOBS, Meter, each
 from cxr_core.progress import Progress, silent
 from cxr_core.refs import Ref
 from cxr_core.store import Store
-from cxr_core.store.disk import translated
+from cxr_core.store.disk import require_room, translated
 from cxr_core.store.layout import Layout
 from cxr_core.store.seals import digest_of, unsealed
 from cxr_core.store.trees import Entry, entries_from_bytes
@@ -248,11 +247,7 @@ class _Pull:
     def _take_blobs(self, unsynced: set[Path]) -> None:
         missing = sorted(self.store.absent(self.needs.files))
         needed = sum(self.needs.files[digest] for digest in missing)
-        if needed > (free := shutil.disk_usage(self.store.root).free):
-            raise StoreFull(
-                f"store {self.store.root} has no room for this pull: needed {needed:,} bytes, available {free:,}. "
-                "Free space with `cxr store gc`, name what you need, or another store with --store or CXR_STORE"
-            )
+        require_room(self.store.root, "pulling", needed, len(missing))
         self.meter.expect(len(missing), needed)
 
         def take(digest: str) -> None:

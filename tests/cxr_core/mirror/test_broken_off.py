@@ -9,14 +9,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cxr_core.errors import MirrorError
+from cxr_core.errors import MirrorError, StoreFull
 from cxr_core.mirror import Mirror, pull, push
 from cxr_core.refs import Ref
 from cxr_core.store import Store
@@ -217,3 +217,14 @@ def test_gc_takes_nothing_from_a_pull(store: Store, other: Store, filled: dict[s
     assert pull(other, mirror, progress=collect, jobs=2).left == ()
     assert other.record(filled["train"].key) == filled["train"]
     assert other.verify().exit_code == 0
+
+
+def test_a_pull_that_will_not_fit_takes_nothing(tmp_path: Path, small_disk: Callable[[str], Path]) -> None:
+    source = Store.open(tmp_path / "source")
+    source.pin("large", [source.put_bytes(b"large" * 1_000_000, "large")])
+    url = f"file://{tmp_path}/mirror"
+    push(source, Mirror.at(url))
+    small = Store.open(small_disk("size=2m") / "store")
+    with pytest.raises(StoreFull, match="full while pulling: needed 5,000,000 bytes"):
+        pull(small, Mirror.at(url))
+    assert small.pins() == {} and small.verify().blobs == 0
