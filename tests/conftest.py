@@ -16,6 +16,9 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
 
+# Whoever waits in a parallel region sleeps: two workers on two cores would spin each other out of theirs.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 # A script's background jobs inherit it ignored, and what we start and interrupt would ignore it too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -24,6 +27,12 @@ def _where_it_is_afternoon() -> str:
     """A time zone in which the nightly, which fires at 02:00, is far away: it would do a night's work in a test."""
     east = 14 - datetime.now(UTC).hour
     return f"Etc/GMT{-east:+d}" if -12 <= east <= 14 else "Etc/GMT"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What must stay together, the whole runs above all, comes first: the other worker has its work until the end."""
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ BLOCKS = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
 LINES = [line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
 COMMANDS = [line for line in LINES if line.startswith("cxr ")]
 RUNNABLE = [
-    "cxr run --profile smoke",
+    pytest.param("cxr run --profile smoke", marks=pytest.mark.slow),
     pytest.param("cxr rerun --precision int8", marks=pytest.mark.slow),
     "cxr doctor",
     pytest.param("cxr bench --precision int8", marks=pytest.mark.slow),

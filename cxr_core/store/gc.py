@@ -272,7 +272,7 @@ class Collector:
             remove(path)
 
     def _old(self, path: Path, seconds: float) -> bool:
-        newest = max((_changed(found) for found in _within(path)), default=self.now)
+        newest = max(_changes(path), default=self.now)  # gone meanwhile: not ours to take
         return self.now - newest > seconds
 
 
@@ -281,14 +281,12 @@ def _count(counts: dict[_T, tuple[int, int]], what: _T, size: int) -> None:
     counts[what] = blobs + 1, total + size
 
 
-def _within(path: Path) -> Iterator[Path]:
-    yield path
-    if path.is_dir() and not path.is_symlink():
-        yield from path.rglob("*")
-
-
-def _changed(path: Path) -> float:
-    try:
-        return path.lstat().st_mtime
-    except FileNotFoundError:
-        return 0.0
+def _changes(path: Path) -> Iterator[float]:
+    """When a file, or a folder and all in it, was changed; whatever goes while this looks is passed over."""
+    # os.walk and not rglob, which raises where a folder goes under it.
+    for folder, folders, files in () if path.is_symlink() else os.walk(path):
+        for name in (*folders, *files):
+            with suppress(FileNotFoundError):
+                yield Path(folder, name).lstat().st_mtime
+    with suppress(FileNotFoundError):
+        yield path.lstat().st_mtime

@@ -41,7 +41,7 @@ def test_a_graph_enters_after_export(smoke: tuple[Place, dict[str, Any]], tmp_pa
 @pytest.mark.parametrize(
     ("option", "content", "says"),
     [
-        ("--weights", b"not weights", "cannot be read as weights"),
+        pytest.param("--weights", b"not weights", "cannot be read as weights", marks=pytest.mark.slow),
         ("--onnx", b"not a graph", "ONNX"),
     ],
 )

@@ -90,6 +90,7 @@ def test_wrong_use_ends_with_2_and_says_what_to_do(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_an_unknown_timm_model_fails_the_run_before_it_costs_anything(place: Place) -> None:
     done = place.cxr("run", "--profile", "smoke", "--data", "phantom", "--model", "tf_efficientnet_b99", code=2)
     assert "tf_efficientnet_b0" in done.stderr

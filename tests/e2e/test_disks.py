@@ -60,6 +60,7 @@ def test_a_disk_that_fills_under_a_served_run_is_named_there_and_retry_goes_on(p
     assert all(stage["cached"] for stage in account["stages"] if stage["key"] in kept)
 
 
+@pytest.mark.slow
 def test_a_read_only_store_is_refused_with_the_way_out(
     smoke: tuple[Place, Any], place: Place, small_disk: Disk
 ) -> None:

@@ -157,10 +157,15 @@ def _stopped_in(place: Place, stage: str, stop: Callable[["subprocess.Popen[str]
     assert list(place.store.glob("tmp/*")) == []
 
 
-def test_ctrl_c_ends_everything_and_the_next_run_goes_on(place: Place) -> None:
+def test_ctrl_c_ends_everything_and_the_next_run_goes_on(copied: Callable[[], Place]) -> None:
+    place = copied()
+    (trained,) = place.json("store", "ls", "train")
+    (place.store / "actions" / trained["key"]).unlink()
     _stopped_in(place, "train", _ctrl_c)
     assert place.json("store", "verify")["new_damage"] == []
-    assert place.json(*SMOKE)["state"] == "completed"
+    run = place.json(*SMOKE)
+    assert run["state"] == "completed"
+    assert _executed(run) == {("train", None, None)}  # from there to the very same weights
 
 
 @pytest.mark.slow

@@ -43,7 +43,7 @@ def images(count: int = 2, size: int = 4) -> np.ndarray[Any, np.dtype[np.uint8]]
 @pytest.mark.parametrize(
     ("model", "casts"),
     [
-        ("efficientnet_b0", 2),
+        pytest.param("efficientnet_b0", 2, marks=pytest.mark.slow),
         ("mobilenetv3_small_100", 2),
         pytest.param("resnet18", 2, marks=pytest.mark.slow),
         pytest.param("tf_efficientnet_b4", 2, marks=pytest.mark.slow),

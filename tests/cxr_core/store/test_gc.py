@@ -1,5 +1,8 @@
 import os
+import tempfile
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -144,6 +147,26 @@ def test_leftovers_of_dead_processes_go(store: Store, persisted: Persist) -> Non
     assert f"work/{unfinished}" in store.gc(dry_run=False).removed_leftovers
     assert [path.name for path in (store.root / "work").iterdir()] == [busy]  # held by its lock
     assert table.is_holder(busy, "x") and store.lock_table().is_locked(busy)
+
+
+def test_scratch_folders_that_end_meanwhile_do_not_end_gc(store: Store) -> None:
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.is_set():
+            with tempfile.TemporaryDirectory(dir=store.root / "tmp") as folder:
+                for number in range(20):
+                    Path(folder, str(number), "deep").mkdir(parents=True)
+
+    with ThreadPoolExecutor(2) as pool:
+        working = [pool.submit(work) for _ in range(2)]
+        try:
+            for _ in range(100):
+                store.gc(dry_run=False)
+        finally:
+            over.set()
+        for each in working:
+            each.result()
 
 
 def test_a_work_folder_in_use_is_young(store: Store, persisted: Persist) -> None:

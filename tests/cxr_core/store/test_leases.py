@@ -62,9 +62,12 @@ from cxr_core.store import Store
 store = Store.open(pathlib.Path(sys.argv[1]))
 with store.lease("run that waits"):
     ref = store.put_bytes(b"held", "held")
+    reading, writing = os.pipe()
     child = os.fork()
-    if child == 0:
+    if child == 0:  # from here on it is no holder
+        os.write(writing, b".")
         time.sleep(600)
+    os.read(reading, 1)
     print(ref.digest, child, flush=True)
     time.sleep(600)
 """
