@@ -214,13 +214,3 @@ def test_a_spoiled_reference_is_refused(built: Built, tmp_path: Path) -> None:
     (spoiled / "engine").write_bytes(b"other")
     with pytest.raises(RefusedError):
         run(built("fake"), spoiled, tmp_path)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
-def test_an_engine_is_as_fast_as_itself(name: str, built: Built, tmp_path: Path) -> None:
-    config = FAST.model_copy(update={"round_seconds": 0.4, "rounds": 10, "iterations": 700, "warmup_seconds": 0.5})
-    facts = run(built(name), built(name), tmp_path, config)
-    for kind in ("latency", "throughput"):
-        assert 0.85 < facts["ratio"][kind]["value"] < 1.18, facts["ratio"]
-    assert facts["latency"]["p99_ms"] is not None

@@ -1,5 +1,4 @@
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -75,9 +74,5 @@ def test_nothing_to_read_is_refused(tmp_path: Path, state: str) -> None:
         fingerprint(folder)
 
 
-def test_five_thousand_files_take_less_than_three_seconds(real_data: Path) -> None:
-    """A loose bound for a shared machine; 0.2 to 0.4 s were measured on two cores."""
-    began = time.monotonic()
-    taken = fingerprint(real_data / "chest_xray_224")
-    assert taken.files == 4990
-    assert time.monotonic() - began < 3
+def test_the_real_set_is_taken_whole(real_data: Path) -> None:
+    assert fingerprint(real_data / "chest_xray_224").files == 4990

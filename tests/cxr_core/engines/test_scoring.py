@@ -3,7 +3,6 @@
 import csv
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from scipy.special import softmax
 
 from cxr_core.config import AccuracyConfig, EngineConfig
 from cxr_core.engines.opening import open_engine
-from cxr_core.engines.scoring import accuracy, scores_from_images
+from cxr_core.engines.scoring import accuracy
 from cxr_core.errors import DataError, ModelError, RefusedError
 
 CONFIG = EngineConfig(threads=1)
@@ -110,23 +109,3 @@ def test_a_foreign_engine_scores_nothing(built: Built, tensors: Path, tmp_path: 
     with pytest.raises(RefusedError):
         run(other, tensors, tmp_path / "out")
     assert not (tmp_path / "out/scores.csv").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
-def test_scoring_costs_less_than_a_tenth_above_the_engine_itself(name: str, built: Built, tmp_path: Path) -> None:
-    pixels = images(768, SIZE, seed=1)[:, 0].astype(np.uint8)
-    np.save(tmp_path / "images.npy", pixels)
-    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
-    ready = [pixels[i : i + 64, None].astype(np.float32) for i in range(0, 768, 64)]
-    runner, _ = open_engine(built(name) / "engine", built(name) / "engine.json", config=CONFIG)
-    ratios = []
-    with runner:
-        for _ in range(15):
-            start = perf_counter()
-            for batch in ready:
-                runner(batch)
-            middle = perf_counter()
-            scores_from_images(runner, mapped, range(768), 64)
-            ratios.append((middle - start) / (perf_counter() - middle))
-    assert np.median(ratios) > 0.9, ratios
