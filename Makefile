@@ -32,10 +32,10 @@ serve: install  ## Prefect server, deployments and worker; the flow can then be 
 	$(BIN)/cxr serve
 
 test: install  ## every test that is quick
-	$(PYTEST) -q -n 2 --dist loadgroup -m 'not slow'
+	$(PYTEST) -q -n 2 --dist worksteal -m 'not slow'
 
 test-slow: install  ## the long ones
-	$(PYTEST) -q -n 2 --dist loadgroup -m slow
+	$(PYTEST) -q -n 2 --dist worksteal -m slow
 
 fuzz: install  ## every reader of bytes from disk under atheris, FUZZ_SECONDS (20) each; installs it
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[fuzz]'

@@ -1,5 +1,6 @@
 """One whole smoke run, made once a session, that many tests look at; and a way to call the command line."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -29,12 +30,6 @@ def _where_it_is_afternoon() -> str:
     return f"Etc/GMT{-east:+d}" if -12 <= east <= 14 else "Etc/GMT"
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What must stay together, the whole runs above all, comes first: the other worker has its work until the end."""
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
-
-
 @dataclass(frozen=True)
 class Place:
     """A folder of its own for store, Prefect and device locks, and the environment that points there."""
@@ -58,7 +53,7 @@ class Place:
         }
 
     def cxr(
-        self, *arguments: str, code: int | None = 0, timeout: float = 300, **environment: str
+        self, *arguments: str, code: int | None = 0, timeout: float = 600, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run ``cxr`` in a process of its own; ``code`` is the exit status that it must end with."""
         done = subprocess.run(
@@ -102,11 +97,22 @@ def place(tmp_path: Path) -> Place:
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, dict[str, Any]]:
-    """A place where profile smoke has run once, cold, and that run's JSON. Tests must not damage it."""
-    made = Place(tmp_path_factory.mktemp("smoke") / "place")
-    run = made.json(*SMOKE)
-    shutil.copytree(made.folder, untouched(made), symlinks=True)
-    return made, run
+    """A place where profile smoke has run once, cold, and that run's JSON. Tests must not damage it.
+
+    The run is made once for all workers; each has a copy of its own.
+    """
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    made, kept = Place(shared / "smoke"), shared / "smoke.json"
+    with (shared / "smoke.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            shutil.rmtree(made.folder, ignore_errors=True)  # of a worker in which it failed
+            kept.write_text(json.dumps(made.json(*SMOKE)))
+    place = Place(tmp_path_factory.mktemp("smoke") / "place")
+    untouched(place).symlink_to(made.folder)
+    shutil.copytree(made.folder, place.folder, symlinks=True)
+    return place, json.loads(kept.read_text())
 
 
 def untouched(made: Place) -> Path:

@@ -84,7 +84,7 @@ class Served:
     def state(self, run_id: str) -> Any:
         return self.call(f"/flow_runs/{run_id}")["state"]
 
-    def ended(self, run_id: str, seconds: float = 240) -> Any:
+    def ended(self, run_id: str, seconds: float = 600) -> Any:
         """Wait for a run's end; returns its state."""
 
         def final() -> Any:

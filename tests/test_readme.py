@@ -10,8 +10,6 @@ import pytest
 from flows.cli import app
 from tests.conftest import PROJECT, Place
 
-pytestmark = pytest.mark.xdist_group("e2e")
-
 TEXT = (PROJECT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
 LINES = [line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]

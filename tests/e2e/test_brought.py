@@ -9,8 +9,6 @@ from cxr_core.refs import Ref
 from cxr_core.store import Store
 from tests.conftest import SMOKE, Place
 
-pytestmark = pytest.mark.xdist_group("e2e")
-
 
 def _output(place: Place, stage: str, name: str, folder: Path) -> Path:
     row = place.json("store", "ls", stage)[0]

@@ -9,8 +9,6 @@ import pytest
 
 from tests.conftest import PROJECT, Place
 
-pytestmark = pytest.mark.xdist_group("e2e")  # all share one smoke run, so they stay in one worker
-
 COMMANDS = [
     "run",
     "rerun",

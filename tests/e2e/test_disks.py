@@ -10,8 +10,6 @@ import pytest
 from tests.conftest import SMOKE, Place
 from tests.serving import serving, until
 
-pytestmark = pytest.mark.xdist_group("e2e")  # all share one smoke run, so they stay in one worker
-
 Disk = Callable[[str], Path]
 
 
@@ -20,7 +18,6 @@ def _remount(disk: Path, options: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
 def test_a_disk_that_fills_stops_the_run_and_with_more_room_it_goes_on(place: Place, small_disk: Disk) -> None:
     disk = small_disk("size=1m")
     where = {"CXR_STORE": str(disk / "store")}
@@ -43,7 +40,6 @@ def test_a_disk_that_fills_stops_the_run_and_with_more_room_it_goes_on(place: Pl
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
 def test_a_disk_that_fills_under_a_served_run_is_named_there_and_retry_goes_on(place: Place, small_disk: Disk) -> None:
     disk = small_disk("size=2m")
     with serving(place, "--store", str(disk / "store")) as served:

@@ -17,8 +17,6 @@ import pytest
 from tests.conftest import PROJECT, SMOKE, Place
 from tests.serving import DOUBLES, with_doubles
 
-pytestmark = pytest.mark.xdist_group("e2e")  # all share one smoke run, so they stay in one worker
-
 FAKE = ("run", "--profile", str(DOUBLES / "doubles.yaml"), "--data", "phantom")
 
 
@@ -169,7 +167,6 @@ def test_ctrl_c_ends_everything_and_the_next_run_goes_on(copied: Callable[[], Pl
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
 def test_a_run_may_be_stopped_in_any_stage_and_goes_on_from_there(place: Place) -> None:
     """One run, stopped once in each stage in turn; what was finished before is never computed again."""
     stages = (

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import SMOKE, Place
 
-pytestmark = [pytest.mark.xdist_group("e2e"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 def test_a_second_machine_computes_nothing(smoke: tuple[Place, dict[str, Any]], tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from tests.conftest import Place
 from tests.serving import DOUBLES, Served, serving, until, with_doubles
 
-pytestmark = [pytest.mark.xdist_group("e2e"), pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.slow
 
 SMOKE_NIGHT = {"profile": "smoke", "data": "phantom"}
 

@@ -24,8 +24,6 @@ from flows.promoting import promote
 from tests.conftest import PROJECT, Place, untouched
 from tests.cxr_core.release.conftest import write_keys
 
-pytestmark = pytest.mark.xdist_group("e2e")
-
 REFERENCE = ("--precision", "fp32", "--backend", "onnxruntime", "--name", "one")
 INT8 = ("--precision", "int8", "--backend", "openvino", "--name", "two")
 

@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import Place
 from tests.serving import DOUBLES, Served, serving, until, with_doubles
 
-pytestmark = [pytest.mark.xdist_group("e2e"), pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 PROFILE = {"profile_file": str(DOUBLES / "doubles.yaml"), "data": "phantom"}
 REDONE = ["accuracy[int8@fake]", "benchmark[int8@fake]", "compare", "engine[int8@fake]", "report"]

@@ -19,11 +19,8 @@ import pytest
 from tests.conftest import PROJECT, SMOKE, Place
 from tests.serving import free_port, serving, until
 
-pytestmark = pytest.mark.xdist_group("e2e")  # all share one smoke run, so they stay in one worker
-
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_full_starts_through_the_api_and_the_terminal_uses_that_server(copied: Callable[[], Place]) -> None:
     place = copied()
     with serving(place) as served:
@@ -164,7 +161,6 @@ def test_of_two_that_start_in_the_same_second_one_comes_up(place: Place) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_what_another_version_left_is_refused_with_the_repair_and_the_store_may_move(
     copied: Callable[[], Place],
 ) -> None:

@@ -10,8 +10,6 @@ import pytest
 
 from tests.conftest import SMOKE, Place
 
-pytestmark = pytest.mark.xdist_group("e2e")  # all share one smoke run, so they stay in one worker
-
 Smoke = tuple[Place, dict[str, Any]]
 STAGES = {
     "ingest",

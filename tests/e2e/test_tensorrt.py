@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import SMOKE, Place
 from tests.nvidia import children
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("e2e")]  # all share one smoke run, so they stay in one worker
+pytestmark = pytest.mark.slow
 
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8")
 CHOSEN = [word for precision in PRECISIONS for word in ("--precision", precision)]

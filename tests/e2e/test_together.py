@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import Place
 from tests.serving import DOUBLES, free_port, serving, with_doubles
 
-pytestmark = [pytest.mark.xdist_group("e2e"), pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.slow
 
 
 def _tool(name: str) -> str | None:

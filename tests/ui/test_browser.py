@@ -10,8 +10,6 @@ from tests.conftest import Place
 from tests.serving import DOUBLES, Served, serving, until, with_doubles
 from tests.ui.browser import Ui
 
-pytestmark = pytest.mark.xdist_group("e2e")  # all share one smoke run, so they stay in one worker
-
 
 @pytest.fixture
 def fault(tmp_path: Path) -> Path:
@@ -47,7 +45,6 @@ def _submitted(ui: Ui) -> str:
     return str(answer.json()["id"])
 
 
-@pytest.mark.timeout(900)
 def test_the_form_starts_a_run_and_its_page_shows_what_it_found(ui: Ui, served: Served) -> None:
     _form(ui, served)
     ui.shoot("form")
@@ -88,7 +85,6 @@ def _artifacts(ui: Ui, served: Served, run_id: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_a_wrong_value_is_refused_in_the_form(ui: Ui, served: Served) -> None:
     _form(ui, served)
     ui.page.get_by_text("change", exact=True).first.click()  # unfold the overrides, and in them a section
@@ -108,7 +104,6 @@ def _section(name: str) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_a_failed_branch_is_seen_and_retried_alone(ui: Ui, served: Served, fault: Path) -> None:
     fault.write_text("error:int8")
     _form(ui, served)
@@ -133,7 +128,6 @@ def test_a_failed_branch_is_seen_and_retried_alone(ui: Ui, served: Served, fault
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_the_nightly_is_paused_and_resumed(ui: Ui, served: Served) -> None:
     nightly = served.deployment("full/nightly")["id"]
 
@@ -155,7 +149,6 @@ def test_the_nightly_is_paused_and_resumed(ui: Ui, served: Served) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_a_run_is_cancelled_and_its_build_is_gone(ui: Ui, served: Served, fault: Path) -> None:
     fault.write_text("hang:int8")
     run_id = served.start(
