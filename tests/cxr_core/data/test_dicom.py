@@ -45,6 +45,19 @@ def _dicom(pixels: np.ndarray, photometric: str = "MONOCHROME2", bits: int | Non
     return buffer.getvalue()
 
 
+def test_a_deflated_file_is_refused_before_it_is_unpacked(chest: Chest, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pydicom
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    dataset = pydicom.dcmread(io.BytesIO(_dicom(chest())))
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    monkeypatch.setattr("zlib.decompress", lambda *_, **__: pytest.fail("it was unpacked"))
+    with pytest.raises(ImageRefused, match="deflated"):
+        decode(buffer.getvalue())
+
+
 def test_eight_bit_values_come_through_unchanged(chest: Chest) -> None:
     found = read_picture(_dicom(chest()))
     assert np.array_equal(np.asarray(found.image), chest())
