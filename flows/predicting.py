@@ -103,8 +103,7 @@ def _with_progress(found: Iterable[Answer], total: int, asked: Asked) -> Iterato
     if lines or not terminal.is_terminal:
         yield from found
         return
-    # Standard output is the answers' alone, wherever it goes.
-    with Progress(console=terminal, transient=True, redirect_stdout=False, redirect_stderr=False) as bar:
+    with Progress(console=terminal, transient=True) as bar:
         yield from bar.track(found, total, description="predict")
 
 

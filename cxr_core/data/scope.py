@@ -7,8 +7,9 @@ Bishop 1999, JRSS B 61). What is measured is the squared Mahalanobis distance a 
 smaller than that of the same picture turned, or with black and white exchanged.
 
 ``scope.npz`` beside this module holds that Gaussian and the limit; ``python -m benchmarks.scope --fit`` makes both from
-training radiographs alone (Kermany et al. 2018, CC BY 4.0; ``data/README.md``). How often it errs: ``docs/results/scope.json``. It tells chests from other things, and says
-nothing about whether a chest is of the kind that a model has learned.
+training radiographs alone (Kermany et al. 2018, CC BY 4.0; ``data/README.md``). How often it errs:
+``docs/results/scope.json``. It tells chests from other things, and says nothing about whether a chest is of the kind
+that a model has learned.
 """
 
 from collections.abc import Callable

@@ -10,6 +10,7 @@ from cxr_core.errors import CxrError, ModelError, RefusedError, UsageError
 from cxr_core.prediction.graph import Graph, graph_from_path
 from cxr_core.release.manifest import Bundle, Held
 from cxr_core.release.packing import entries_of, pack
+from cxr_core.release.proof import content_of, prove
 from cxr_core.store import Store
 from tests.cxr_core.prediction.conftest import RELEASE, REPORT, graph, release_folder
 from tests.cxr_core.release.conftest import MADE, write_keys
@@ -66,6 +67,18 @@ def test_a_bundle_with_a_flipped_bit_or_another_signature_is_refused(packed: Pat
     packed.write_bytes(content)
     with pytest.raises(RefusedError, match=r"files/model\.onnx has the bytes of"):
         graph_from_path(packed)
+
+
+def test_a_bundle_that_changes_after_its_proof_is_refused(packed: Path) -> None:
+    proof = prove(packed)
+    content = bytearray(packed.read_bytes())
+    content[proof.begins["model.onnx"] + 9] ^= 1
+    packed.write_bytes(content)
+    assert content_of(packed, proof, "engine") == b"engine"
+    with pytest.raises(RefusedError, match=r"changed since it was proven: model\.onnx"):
+        content_of(packed, proof, "model.onnx")
+    with pytest.raises(RefusedError, match="has no variant"):
+        content_of(packed, proof, "variant.onnx")
 
 
 def test_an_unpacked_bundle_is_held_against_its_sums(unpacked: Path) -> None:
