@@ -195,12 +195,14 @@ def predict(
 ) -> None:
     """Label radiographs: PNEUMONIA or NORMAL, with the calibrated probability. Research only: no medical device.
 
-    Needs ONNX Runtime alone. A file that cannot be read, and a picture that is no frontal chest radiograph, get a row
-    that says why, and stop nothing. The check of scope is coarse; docs/prediction.md says how often it errs.
+    Needs ONNX Runtime alone. What cannot be read, and what is no frontal chest radiograph, gets a row that says why.
+    No file stops the others. The check of scope is coarse: docs/prediction.md says how often it errs.
 
-    Exit status: 0 every file was labelled or is out of scope, 1 a file could not be read (its row says why; all others
-    are answered) or a bundle is not proven, 2 wrong use: nothing at a path, no such model or none that can be used,
-    3 the store cannot be used.
+    Exit status:
+    0 every file was labelled or is out of scope,
+    1 a file could not be read (all others are answered), or a bundle is not proven,
+    2 wrong use: nothing at a path, no such model, or none that can be used,
+    3 the store cannot be used, 130 interrupted.
     """
     use_store(store)
     from flows.predicting import Asked, predict

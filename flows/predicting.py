@@ -68,7 +68,7 @@ def predict(asked: Asked) -> int:
 
 def _writers(about: dict[str, Any], asked: Asked) -> Iterator[Writer]:
     if asked.csv is not None:
-        yield Table(asked.csv)
+        yield Table(about, asked.csv)
     yield Document(about) if asked.as_json else Lines(about, each=asked.csv is None)
 
 
@@ -93,7 +93,10 @@ def _scope(graph: Graph, asked: Asked) -> dict[str, Any]:
     if not asked.check_scope:
         return {"checked": False, "reason": "as asked: every picture is labelled, whatever it shows"}
     if graph.phantom:
-        return {"checked": False, "reason": "since the check knows radiographs, and this model generated pictures"}
+        return {
+            "checked": False,
+            "reason": "since it is about radiographs, and this model has learned from generated pictures",
+        }
     return {"checked": True, "reason": ""}
 
 

@@ -20,8 +20,10 @@ from cxr_core.release.contents import NOTICE
 from flows.showing import output
 
 COLUMNS = (
-    "file", "status", "label", "probability", "interval_low", "interval_high", "interval_images", "reason", "notice",
+    "file", "status", "label", "probability", "interval_low", "interval_high", "interval_images", "reason", "model",
+    "notice",
 )  # fmt: skip
+PHANTOM = "PHANTOM MODEL: it has learned from generated pictures; no answer is about a patient."
 _DIGITS = 6
 _LISTS = {Status.LABELLED: "predictions", Status.OUT_OF_SCOPE: "out_of_scope", Status.REFUSED: "errors"}
 
@@ -70,14 +72,16 @@ class Lines(Writer):
         about = self._about
         _say(", ".join(f"{count:,} {status}" for status, count in counts.items()))
         _say(f"model: {about['model']} ({about['digest'][:19]}); {about['proof']}")
+        if release := about["release"]:
+            forced = ", PROMOTED BY FORCE" if release["forced"] else ""
+            branch = f"{release['precision']} on {release['backend']}"
+            _say(f"release: {branch}, {release['verdict']}{forced}; the answers are its FP32 graph's, not its engine's")
         _say(f"the number is the calibrated probability of PNEUMONIA, which it is from {about['threshold']:.3f} on")
         _say(f"interval: {about['interval']}")
         if not about["scope"]["checked"]:
             _say(f"scope: not checked, {about['scope']['reason']}")
         if about["phantom"]:
-            output.print(
-                "[bold reverse] PHANTOM MODEL [/] it learned from generated images; no answer is about a patient"
-            )
+            output.print(f"[bold]{PHANTOM}[/]", highlight=False, soft_wrap=True)
         _say(NOTICE)
 
 
@@ -125,7 +129,8 @@ class Document(Writer):
 class Table(Writer):
     """A CSV file, one row a file. It has its name once it is whole; a row is on disk as FILE.part before."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, about: Mapping[str, Any], file: Path) -> None:
+        self._of_all = about["digest"], f"{PHANTOM + ' ' if about['phantom'] else ''}{NOTICE}"
         self._file, self._part = file, file.with_name(f"{file.name}.part")
         try:
             self._open = self._part.open("w", newline="", encoding="utf-8", buffering=1)
@@ -147,7 +152,7 @@ class Table(Writer):
                 f"{share.high:.{_DIGITS}f}" if share else "",
                 share.images if share else "",
                 answer.reason,
-                NOTICE,
+                *self._of_all,
             )
         )
 

@@ -91,7 +91,7 @@ def _from_bundle(path: Path, key: Path | None) -> Graph:
     def read(name: str) -> bytes | None:
         return content_of(path, proof, name) if name in names else None
 
-    return graph_from_release(read, str(path), f"the bundle is whole; {proof.signature}")
+    return graph_from_release(read, str(path), f"a proven bundle, {proof.signature}")
 
 
 def _from_folder(folder: Path) -> Graph:

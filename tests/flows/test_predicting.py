@@ -188,6 +188,8 @@ def test_a_phantom_model_says_so_and_its_pictures_are_in_scope(call: Call, store
     (images / "red.png").write_bytes(encoded(Image.new("RGB", (64, 64), (250, 20, 20))))
     code, found = call(images, check_scope=True)
     assert (code, found["phantom"], found["counts"]["labelled"]) == (0, True, 4)
+    call(images, csv=images / "x.csv")
+    assert (images / "x.csv").read_text().count("PHANTOM MODEL") == 4
     assert not found["scope"]["checked"] and "generated" in found["scope"]["reason"]
 
 
@@ -201,7 +203,7 @@ def test_the_csv_has_a_row_a_file_and_its_name_only_once_it_is_whole(
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == COLUMNS
     assert [row["file"] for row in rows] == sorted(str(path) for path in images.iterdir())
-    assert {row["notice"] for row in rows} == {NOTICE}
+    assert {(row["model"], row["notice"]) for row in rows} == {(found["digest"], NOTICE)}
     told = {row["file"]: row for row in rows}
     for row in found["predictions"]:
         assert float(told[row["file"]]["probability"]) == row["probability"]
@@ -229,6 +231,7 @@ def test_lines_for_a_person_say_what_the_figures_mean(
     said = capsys.readouterr().out
     assert len(re.findall(r"^(?:PNEUMONIA|NORMAL) +[01]\.\d{3} ", said, re.MULTILINE)) == 3
     assert "3 labelled, 0 out of scope, 12 refused" in said
+    assert "release: int8 on openvino, pass; the answers are its FP32 graph's" in said
     assert "model: one" in said and "95 % interval (Wilson)" in said and "from 0.400 on" in said
     assert "scope: not checked" in said
     assert said.rstrip().endswith(NOTICE)
