@@ -43,12 +43,13 @@ class Decoded:
     """``image`` in Pillow mode L; ``mode`` is the pixel type found in the file.
 
     ``colour``, 0 to 1, is what was lost on the way to grey: the mean over the picture of the largest less the
-    smallest of red, green and blue.
+    smallest of red, green and blue. ``view`` is a DICOM file's view position (PS3.3 C.8.1.1): AP, PA, LL ..., or empty.
     """
 
     image: Image
     mode: str
     colour: float = 0.0
+    view: str = ""
 
 
 def decode(source: Path | bytes, *, largest_pixels: int = LARGEST_PIXELS, dicom_window: Window = "header") -> Image:
@@ -121,10 +122,10 @@ def _decode(content: bytes, largest_pixels: int, dicom_window: Window) -> Decode
     if content[128:132] == b"DICM":
         from cxr_core.data.dicom import grey_from_dicom
 
-        pixels, mode = grey_from_dicom(
+        pixels, mode, view = grey_from_dicom(
             content, lambda width, height: check_size(width, height, largest_pixels), dicom_window
         )
-        return Decoded(fromarray(pixels), mode)
+        return Decoded(fromarray(pixels), mode, view=view)
     picture = _open(content)
     check_size(*picture.size, largest_pixels)
     if getattr(picture, "is_animated", False) and not isinstance(picture, JpegImageFile):

@@ -16,8 +16,8 @@ _DEFLATED = b"1.2.840.10008.1.2.1.99"
 
 def grey_from_dicom(
     content: bytes, check_size: Callable[[int, int], None], window: Literal["header", "full"]
-) -> tuple[np.ndarray, str]:
-    """8-bit grey pixels ``[height, width]`` and the photometric interpretation found.
+) -> tuple[np.ndarray, str, str]:
+    """8-bit grey pixels ``[height, width]``, the photometric interpretation found, and the view position if told.
 
     Stored values are rescaled (modality transform), windowed and scaled to 0..255; MONOCHROME1, where
     the smallest value is white, is inverted, so that bone is always bright. With ``window`` "header"
@@ -51,7 +51,8 @@ def grey_from_dicom(
         )
     check_size(width, height)
     grey = _shown(dataset, window)
-    return (255 - grey if photometric == "MONOCHROME1" else grey), photometric
+    view = str(dataset.get("ViewPosition") or "").strip().upper()
+    return (255 - grey if photometric == "MONOCHROME1" else grey), photometric, view
 
 
 def _shown(dataset: Any, window: Literal["header", "full"]) -> np.ndarray:

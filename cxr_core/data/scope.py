@@ -29,6 +29,9 @@ SIDE = 16
 MOST_COLOUR = 0.04
 """Of ``Decoded.colour``. Radiographs saved as colour pictures have none; a tint of the film has less."""
 
+FROM_THE_SIDE = frozenset({"LL", "RL", "LLO", "RLO", "LAT", "LATERAL"})
+"""View positions that are lateral or oblique, in DICOM's terms and in what is written instead of them."""
+
 Floats = NDArray[np.float64]
 
 _CHANGES: tuple[tuple[str, Callable[[Floats], Floats]], ...] = (
@@ -78,6 +81,8 @@ def why_out_of_scope(picture: Decoded) -> str:
     """What is wrong with a picture, and how to mend it where that is known. Empty where it is in scope."""
     if picture.colour > MOST_COLOUR:
         return f"a picture in colour ({picture.colour:.2f} of 1, at most {MOST_COLOUR} are taken): no radiograph"
+    if picture.view in FROM_THE_SIDE:
+        return f"its DICOM header says that it is taken from the side (ViewPosition {picture.view}): no frontal view"
     pixels = standardised(picture.image)
     if pixels is None:
         return "one grey level all over: nothing is shown"
