@@ -9,6 +9,7 @@ import shutil
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from errno import EISDIR
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
@@ -133,6 +134,8 @@ class Table(Writer):
         self._of_all = about["digest"], f"{PHANTOM + ' ' if about['phantom'] else ''}{NOTICE}"
         self._file, self._part = file, file.with_name(f"{file.name}.part")
         try:
+            if file.is_dir():
+                raise IsADirectoryError(EISDIR, "it is a folder")
             self._open = self._part.open("w", newline="", encoding="utf-8", buffering=1)
         except OSError as error:
             raise self._unwritable(error) from error
@@ -179,4 +182,6 @@ class Table(Writer):
 
 
 def _say(text: str) -> None:
+    """One line, whatever is in it: a file's name may hold line ends, and codes that a terminal obeys."""
+    text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
     output.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -59,7 +59,9 @@ def test_a_deflated_file_is_refused_before_it_is_unpacked(chest: Chest, monkeypa
         decode(buffer.getvalue())
 
 
-@pytest.mark.parametrize(("view", "aside"), [("LL", True), ("LATERAL", True), ("AP", False), ("PA", False), ("", False)])
+@pytest.mark.parametrize(
+    ("view", "aside"), [("LL", True), ("LATERAL", True), ("AP", False), ("PA", False), ("", False)]
+)
 def test_a_lateral_view_is_told_by_its_header_and_out_of_scope(view: str, aside: bool, chest: Chest) -> None:
     found = read_picture(_dicom(chest(), ViewPosition=view))
     assert found.view == view.strip().upper()
