@@ -280,7 +280,7 @@ def _others(needed: set[str]) -> str:
     )
 
 
-@pytest.mark.parametrize("what", ["file", "release", "bundle"])
+@pytest.mark.parametrize("what", ["file", pytest.param("release", marks=pytest.mark.slow), "bundle"])
 def test_onnx_runtime_suffices(
     what: str, store: Store, onnx_file: Path, bundle: Path, images: Path, tmp_path: Path
 ) -> None:
@@ -333,13 +333,13 @@ def _peak(onnx: Path, *paths: Path) -> tuple[int, int]:
 def test_memory_does_not_grow_with_the_files_and_no_bomb_is_unpacked(
     onnx_file: Path, images: Path, tmp_path: Path
 ) -> None:
-    for number in range(3):  # large enough that 400 of them at once would be 140 MB
+    for number in range(3):  # large enough that 250 of them at once would be 90 MB
         (images / f"{number}.png").write_bytes(encoded(Image.fromarray(chest(number, (600, 600)))))
     few, code = _peak(onnx_file, images)
     assert code == 0
     many = tmp_path / "many"
     many.mkdir()
-    for number in range(400):
+    for number in range(250):
         (many / f"{number}.png").symlink_to(images / f"{number % 3}.png")
     bombs = tmp_path / "bombs"
     bombs.mkdir()
