@@ -171,17 +171,43 @@ def bench_import(
 @app.command()
 def predict(
     paths: Annotated[list[Path], typer.Argument(help="Image files or folders.", show_default=False)],
-    onnx: Annotated[Path | None, typer.Option(help="A graph exported here; default: the run's.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "--onnx",
+            metavar="WHAT",
+            help="An ONNX file exported here, a release of the store (releases/NAME), a bundle (NAME.cxr.tar), or the "
+            "folder that one was unpacked into. Default: the run's.",
+        ),
+    ] = None,
     run_id: RunOption = "latest",
+    key: Annotated[Path | None, typer.Option(help="Public key that the bundle must be signed by.")] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a row for each file there.")] = None,
+    scope: Annotated[
+        bool,
+        typer.Option(
+            "--scope/--any-picture", help="Name out of scope what is no frontal chest radiograph, or label it too."
+        ),
+    ] = True,
     store: StoreOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Label radiographs with a run's model. Research only: this is no medical device."""
-    use_store(store)
-    from flows.predicting import predict_paths, print_predictions
+    """Label radiographs: PNEUMONIA or NORMAL, with the calibrated probability. Research only: no medical device.
 
-    found = predict_paths(paths, onnx, run_id)
-    answer(found) if json_ else print_predictions(found)
+    Needs ONNX Runtime alone. What cannot be read, and what is no frontal chest radiograph, gets a row that says why.
+    No file stops the others. The check of scope is coarse: docs/prediction.md says how often it errs.
+
+    Exit status:
+    0 every file was labelled or is out of scope,
+    1 a file could not be read (all others are answered), or a bundle is not proven,
+    2 wrong use: nothing at a path, no such model, or none that can be used,
+    3 the store cannot be used, 130 interrupted.
+    """
+    use_store(store)
+    from flows.predicting import Asked, predict
+
+    raise typer.Exit(predict(Asked(paths, model, key, run_id, csv, json_, scope)))
 
 
 @app.command()

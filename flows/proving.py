@@ -9,7 +9,7 @@ from pydantic_core import from_json
 from cxr_core.errors import RefusedError
 from cxr_core.release.archive import LARGEST_MANIFEST
 from cxr_core.release.contents import RELEASE_FILE
-from cxr_core.release.proof import Proof, prove
+from cxr_core.release.proof import Proof, content_of, prove
 from flows.answering import answer
 from flows.showing import output
 
@@ -63,12 +63,9 @@ def json_of(file: Path, proof: Proof, name: str) -> dict[str, Any]:
     Raises:
         RefusedError: it has none of that name, or something else is in it.
     """
-    entry = next((entry for entry in proof.bundle.files if entry.name == name), None)
-    if entry is None or entry.size > LARGEST_MANIFEST:
+    if any(entry.name == name and entry.size > LARGEST_MANIFEST for entry in proof.bundle.files):
         raise RefusedError(f"{file} calls itself a {proof.bundle.kind} and has no {name} that can be read")
-    with file.open("rb") as opened:
-        opened.seek(proof.begins[name])
-        data = opened.read(entry.size)
+    data = content_of(file, proof, name)
     try:
         content = from_json(data)  # which, unlike json, refuses what is nested too deeply
     except ValueError as error:

@@ -11,6 +11,7 @@ set was made so, and doing it otherwise would give training and prediction diffe
 """
 
 import io
+import stat
 import struct
 import zlib
 from collections.abc import Callable
@@ -34,14 +35,21 @@ Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 _SMALLEST_SIDE = 16  # pixels; below that there is no chest to see
 _BYTES_PER_PIXEL = 8  # the most that an uncompressed pixel takes (16-bit RGBA)
 _HEADER_ROOM = 16 << 20  # bytes of metadata granted on top
+_COLOUR_SIDE = 64  # pixels; a mean over areas, so that a JPEG's colour noise is none
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """``image`` in Pillow mode L; ``mode`` is the pixel type found in the file."""
+    """``image`` in Pillow mode L; ``mode`` is the pixel type found in the file.
+
+    ``colour``, 0 to 1, is what was lost on the way to grey: the mean over the picture of the largest less the
+    smallest of red, green and blue. ``view`` is a DICOM file's view position (PS3.3 C.8.1.1): AP, PA, LL ..., or empty.
+    """
 
     image: Image
     mode: str
+    colour: float = 0.0
+    view: str = ""
 
 
 def decode(source: Path | bytes, *, largest_pixels: int = LARGEST_PIXELS, dicom_window: Window = "header") -> Image:
@@ -93,7 +101,10 @@ def read_file(path: Path, *, largest_pixels: int = LARGEST_PIXELS) -> bytes:
         ImageRefused: ``unreadable`` or ``bomb``.
     """
     try:
-        size = path.stat().st_size
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # reading a pipe would wait for ever, and some devices never end
+            raise ImageRefused("unreadable", "it is no plain file")
+        size = found.st_size
         if size > largest_pixels * _BYTES_PER_PIXEL + _HEADER_ROOM:
             raise ImageRefused(
                 "bomb",
@@ -111,10 +122,10 @@ def _decode(content: bytes, largest_pixels: int, dicom_window: Window) -> Decode
     if content[128:132] == b"DICM":
         from cxr_core.data.dicom import grey_from_dicom
 
-        pixels, mode = grey_from_dicom(
+        pixels, mode, view = grey_from_dicom(
             content, lambda width, height: check_size(width, height, largest_pixels), dicom_window
         )
-        return Decoded(fromarray(pixels), mode)
+        return Decoded(fromarray(pixels), mode, view=view)
     picture = _open(content)
     check_size(*picture.size, largest_pixels)
     if getattr(picture, "is_animated", False) and not isinstance(picture, JpegImageFile):
@@ -123,7 +134,7 @@ def _decode(content: bytes, largest_pixels: int, dicom_window: Window) -> Decode
         picture.load()
         mode = picture.mode
         ImageOps.exif_transpose(picture, in_place=True)
-        return Decoded(_grey(picture), mode)
+        return Decoded(_grey(picture), mode, _colour(picture))
     except ImageRefused:
         raise
     except OSError as error:
@@ -197,6 +208,13 @@ def _grey(picture: Image) -> Image:
     if picture.mode in ("CMYK", "P"):
         return picture.convert("RGB").convert("L")
     raise ImageRefused("mode", f"pixel type {picture.mode}; convert it to 8-bit grey")
+
+
+def _colour(picture: Image) -> float:
+    if picture.mode not in ("RGB", "RGBA", "CMYK", "P"):
+        return 0.0
+    small = picture.resize((_COLOUR_SIDE, _COLOUR_SIDE), Resampling.BOX).convert("RGB")
+    return float(np.ptp(np.asarray(small, np.int64), axis=2).mean() / 255)
 
 
 def _without_alpha(picture: Image) -> Image:

@@ -10,11 +10,14 @@ from cxr_core.data.levels import check_spread, eight_bits
 from cxr_core.data.refusal import ImageRefused
 from cxr_core.errors import MachineError
 
+# Deflated Explicit VR Little Endian. pydicom inflates all of it on opening, whatever size that comes to.
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+
 
 def grey_from_dicom(
     content: bytes, check_size: Callable[[int, int], None], window: Literal["header", "full"]
-) -> tuple[np.ndarray, str]:
-    """8-bit grey pixels ``[height, width]`` and the photometric interpretation found.
+) -> tuple[np.ndarray, str, str]:
+    """8-bit grey pixels ``[height, width]``, the photometric interpretation found, and the view position if told.
 
     Stored values are rescaled (modality transform), windowed and scaled to 0..255; MONOCHROME1, where
     the smallest value is white, is inverted, so that bone is always bright. With ``window`` "header"
@@ -22,13 +25,17 @@ def grey_from_dicom(
     that its stored bits span is always used. Formulas: DICOM PS3.3 C.11.1 and C.11.2, as pydicom does them.
 
     Raises:
-        ImageRefused: not one grey frame, a look-up table instead of a window, or undecodable pixels.
+        ImageRefused: deflated, not one grey frame, a look-up table instead of a window, or undecodable pixels.
         MachineError: pydicom is not installed.
     """
     try:
         from pydicom import dcmread
     except ImportError as error:
         raise MachineError("this is a DICOM file and pydicom is not installed; pip install 'cxr[dicom]'") from error
+    if _DEFLATED in content:
+        raise ImageRefused(
+            "dicom", "it is deflated, so how large it is shows only when it is unpacked; save it in another syntax"
+        )
     try:
         dataset = dcmread(io.BytesIO(content))
         frames, samples = int(dataset.get("NumberOfFrames") or 1), int(dataset.get("SamplesPerPixel") or 1)
@@ -44,7 +51,8 @@ def grey_from_dicom(
         )
     check_size(width, height)
     grey = _shown(dataset, window)
-    return (255 - grey if photometric == "MONOCHROME1" else grey), photometric
+    view = str(dataset.get("ViewPosition") or "").strip().upper()
+    return (255 - grey if photometric == "MONOCHROME1" else grey), photometric, view
 
 
 def _shown(dataset: Any, window: Literal["header", "full"]) -> np.ndarray:

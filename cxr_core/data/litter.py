@@ -1,6 +1,7 @@
 """Walking a folder of radiographs: what is litter, and where in the folder the data set begins."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,8 +40,16 @@ class Walk:
     litter: tuple[str, ...]
 
 
-def walk(folder: Path) -> Walk:
+def _refuse(error: OSError) -> None:
+    raise DataError(
+        f"expected a readable folder at {error.filename}, found: {error.strerror}; check the path and its permissions"
+    ) from error
+
+
+def walk(folder: Path, unreadable: Callable[[OSError], None] = _refuse) -> Walk:
     """Every entry below ``folder`` that is no folder. Linked folders are entered, each real one once.
+
+    ``unreadable`` is told of a folder that is missing or may not be read; where it returns, the others are walked.
 
     Raises:
         DataError: the folder, or one below it, is missing or may not be read.
@@ -48,7 +57,7 @@ def walk(folder: Path) -> Walk:
     files: list[str] = []
     litter: list[str] = []
     seen: set[tuple[int, int]] = set()
-    for here, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
+    for here, folders, names in os.walk(folder, onerror=unreadable, followlinks=True):
         status = Path(here).stat()
         if (status.st_dev, status.st_ino) in seen:  # a link back up would never end
             folders.clear()
@@ -61,12 +70,6 @@ def walk(folder: Path) -> Walk:
         for name in names:
             (litter if inside or is_litter(name) else files).append(prefix + name)
     return Walk(tuple(sorted(files)), tuple(sorted(litter)))
-
-
-def _refuse(error: OSError) -> None:
-    raise DataError(
-        f"expected a readable folder at {error.filename}, found: {error.strerror}; check the path and its permissions"
-    ) from error
 
 
 def data_root(folder: Path) -> Path:

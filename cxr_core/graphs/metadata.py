@@ -4,7 +4,7 @@ Each property's value is JSON, under a key that begins with ``cxr.``.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
@@ -51,12 +51,17 @@ def write_metadata(model: "onnx.ModelProto", metadata: GraphMetadata) -> None:
 
 
 def read_metadata(model: "onnx.ModelProto") -> GraphMetadata:
-    """What ``model`` says about itself.
+    """What ``model`` says about itself. Raises as :func:`metadata_from_properties`."""
+    return metadata_from_properties({p.key: p.value for p in model.metadata_props})
+
+
+def metadata_from_properties(properties: Mapping[str, str]) -> GraphMetadata:
+    """The same from an ONNX file's properties, whoever has read them.
 
     Raises:
         ModelError: a property is missing, no JSON, unknown here or out of range; every one is named.
     """
-    found = {p.key.removeprefix(_PREFIX): p.value for p in model.metadata_props if p.key.startswith(_PREFIX)}
+    found = {key.removeprefix(_PREFIX): value for key, value in properties.items() if key.startswith(_PREFIX)}
     values, problems = {}, []
     for name, text in found.items():
         try:

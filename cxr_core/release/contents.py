@@ -134,7 +134,7 @@ def readme(what: Promotion) -> str:
             "| `engine`, `engine.json` | what the backend loads, and for which device and version it was built |",
             "| `layers.json` | in which precision each layer really runs |",
             "| `variant.onnx` | the graph that the engine was compiled from |",
-            "| `model.onnx` | the graph as exported, FP32; it alone suffices for `cxr predict --onnx` |",
+            "| `model.onnx` | the graph as exported, FP32; it alone suffices for `cxr predict --model` |",
             "| `preprocessing.json`, `operating_point.json` | from picture to input, from output to label |",
             "| `decision.json` | its row of the decision table |",
             "| `report.html`, `report.json` | the whole report of the run |",

@@ -47,6 +47,27 @@ def prove(file: Path, key: Path | None = None) -> Proof:
         raise RefusedError(f"{file} is refused: {error}") from error
 
 
+def content_of(file: Path, proof: Proof, name: str) -> bytes:
+    """A file of a proven bundle, into memory.
+
+    Raises:
+        RefusedError: it has none of that name, or has changed since it was proven.
+        UsageError: the bundle cannot be read any more.
+    """
+    entry = next((entry for entry in proof.bundle.files if entry.name == name), None)
+    if entry is None:
+        raise RefusedError(f"{file} calls itself a {proof.bundle.kind} and has no {name}")
+    try:
+        with file.open("rb") as opened:
+            opened.seek(proof.begins[name])
+            content = opened.read(entry.size)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror or error}") from error
+    if digest_of(content) != entry.digest:
+        raise RefusedError(f"{file} has changed since it was proven: {name} is now {digest_of(content)}")
+    return content
+
+
 def sums(digests: dict[str, str]) -> bytes:
     """A file for ``sha256sum -c``: digests of members by name."""
     return "".join(f"{digest[7:]}  {name}\n" for name, digest in sorted(digests.items())).encode()
@@ -63,7 +84,7 @@ def _proven(opened: BinaryIO, key: Path | None) -> Proof:
     if signing is not None:
         digests[ENVELOPE] = digest_of(signing)
     # Before anything in them is believed: then what is wrong is named by the member that is.
-    _raise(_differing(digests, _digests_of(listed)))
+    _raise(_differing(digests, digests_of(listed)))
     bundle = _bundle(manifest, top)
     found, begins = _files(reader, top, bundle)
     digests |= found
@@ -71,7 +92,7 @@ def _proven(opened: BinaryIO, key: Path | None) -> Proof:
     problems = [f"{FILES}{e.name} has the bytes of {found[FILES + e.name]}, {MANIFEST} says {e.digest}" for e in wrong]
     _raise(problems)
     if sums(digests) != listed:
-        _raise(_differing(digests, _digests_of(listed)) or [f"{SUMS} is not in the spelling that is written"])
+        _raise(_differing(digests, digests_of(listed)) or [f"{SUMS} is not in the spelling that is written"])
     subjects = {name: digest for name, digest in digests.items() if name not in (STATEMENT, ENVELOPE)}
     _raise([*statement.problems(provenance, subjects), *bundle.problems()])
     words, signer = _signature(signing, provenance, key)
@@ -103,7 +124,8 @@ def _files(reader: Reader, top: str, bundle: Bundle) -> tuple[dict[str, str], di
     return digests, begins
 
 
-def _digests_of(listed: bytes) -> dict[str, str]:
+def digests_of(listed: bytes) -> dict[str, str]:
+    """Digests by name, as ``SHA256SUMS`` lists them."""
     lines = listed.decode("utf-8", "replace").splitlines()
     return {line[66:]: f"sha256:{line[:64]}" for line in lines}
 

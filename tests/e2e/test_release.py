@@ -133,6 +133,21 @@ def test_another_machine_takes_it_in_and_writes_the_same_file(
     assert not list((tmp_path / "third").rglob("blobs/sha256/*/*"))
 
 
+def test_it_predicts_what_the_run_does_wherever_it_lies(released: tuple[Place, dict[str, Any]], tmp_path: Path) -> None:
+    place, file = released[0], tmp_path / "one.tar"
+    place.cxr("store", "export", "releases/one", str(file))
+    with tarfile.open(file) as archive:
+        archive.extractall(tmp_path, filter="data")
+    images = [str(path) for path in sorted((place.store / "phantoms").rglob("test/*/*.jpeg"))[:3]]
+    of_run = place.json("predict", *images)
+    assert len(of_run["predictions"]) == 3 and of_run["phantom"]
+    assert all(row["interval"] for row in of_run["predictions"])
+    for model in ("releases/one", str(file), str(tmp_path / "one")):
+        found = place.json("predict", *images, "--model", model)
+        assert (found["predictions"], found["digest"]) == (of_run["predictions"], of_run["digest"]), model
+        assert found["release"]["precision"] == "fp32"
+
+
 def test_verify_bundle_loads_nothing_heavy(released: tuple[Place, dict[str, Any]], tmp_path: Path) -> None:
     file = tmp_path / "one.tar"
     released[0].cxr("store", "export", "releases/one", str(file))

@@ -11,6 +11,7 @@ from cxr_core.config import DataConfig
 from cxr_core.data.decode import decode, read_picture
 from cxr_core.data.ingest import ingest
 from cxr_core.data.refusal import ImageRefused
+from cxr_core.data.scope import why_out_of_scope
 from cxr_core.errors import MachineError
 
 pydicom = pytest.importorskip("pydicom", reason="the dicom extra is not installed")
@@ -43,6 +44,28 @@ def _dicom(pixels: np.ndarray, photometric: str = "MONOCHROME2", bits: int | Non
     buffer = io.BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
+
+
+def test_a_deflated_file_is_refused_before_it_is_unpacked(chest: Chest, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pydicom
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    dataset = pydicom.dcmread(io.BytesIO(_dicom(chest())))
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    monkeypatch.setattr("zlib.decompress", lambda *_, **__: pytest.fail("it was unpacked"))
+    with pytest.raises(ImageRefused, match="deflated"):
+        decode(buffer.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("view", "aside"), [("LL", True), ("LATERAL", True), ("AP", False), ("PA", False), ("", False)]
+)
+def test_a_lateral_view_is_told_by_its_header_and_out_of_scope(view: str, aside: bool, chest: Chest) -> None:
+    found = read_picture(_dicom(chest(), ViewPosition=view))
+    assert found.view == view.strip().upper()
+    assert ("from the side" in why_out_of_scope(found)) == aside
 
 
 def test_eight_bit_values_come_through_unchanged(chest: Chest) -> None:
