@@ -61,6 +61,15 @@ def test_gradients_are_those_of_the_whole_batch(dtype: torch.dtype, tolerance: f
     assert abs(loss - same_loss) <= tolerance * abs(loss)
 
 
+def test_gradients_for_fp16_are_scaled_part_by_part() -> None:
+    """By a power of two, which float32 loses nothing by."""
+    pixels, wanted = torch.arange(8.0)[:, None], torch.zeros(8)
+    weight = torch.ones(1, requires_grad=True)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    loss = accumulate(lambda some, labels: (some * weight).mean(), pixels, wanted, 4, scaler)
+    assert (float(loss), weight.grad) == (3.5, torch.tensor([3.5 * 1024]))
+
+
 def test_each_part_has_half_of_both_classes() -> None:
     seen = []
 
