@@ -8,7 +8,7 @@ UNPACK = $(BIN)/python -m pip install -q --no-deps --only-binary :all: --target 
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo -n)
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup-ui run serve test test-slow test-tensorrt fuzz check bench screenshots clean
+.PHONY: help install setup-ui run serve test test-slow test-tensorrt test-docker fuzz check bench screenshots clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -53,6 +53,10 @@ $(BINDINGS)/.complete: Makefile
 	$(UNPACK)/13.0.3 cuda-bindings==13.0.3
 	$(UNPACK)/nvml nvidia-ml-py==13.615.71
 	touch $@
+
+test-docker: install  ## the steps of docker/cpu in a plain Debian root, minutes; needs root and Debian's packages
+	command -v debootstrap >/dev/null || $(ROOT) sh -c 'apt-get update -q && apt-get install -y -q --no-install-recommends debootstrap'
+	$(ROOT) env CXR_PLAIN_DEBIAN=1 PYTHONDONTWRITEBYTECODE=1 $(PYTEST) -q -p no:cacheprovider tests/docker/test_install.py
 
 check: install  ## ruff, mypy, import floors
 	$(BIN)/ruff check .

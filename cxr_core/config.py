@@ -77,9 +77,19 @@ class TrainConfig(Frozen):
         "auto", description="auto: measured, and used only where faster"
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="cuda also means ROCm")
+    micro_batch: Annotated[
+        int, Field(ge=0, multiple_of=2, description="images at once, a divisor of the batch; 0 takes what fits the GPU")
+    ] = 0
+    memory_mebibytes: Count | None = Field(None, description="GPU memory that training may take; all of it if blank")
     threads: Annotated[int, Field(ge=0, description="CPU threads; 0 takes all")] = 0
     seed: Seed = 0
     checkpoint_images: Count = Field(20_000, description="images between two resumable checkpoints")
+
+    @model_validator(mode="after")
+    def _in_equal_parts(self) -> "TrainConfig":
+        if self.micro_batch and self.batch % self.micro_batch:
+            raise ValueError(f"micro_batch must divide batch = {self.batch}; found {self.micro_batch}")
+        return self
 
 
 class ExportConfig(Frozen):

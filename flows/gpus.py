@@ -1,5 +1,6 @@
 """Which GPUs are here, and what each could compute in: for ``cxr doctor``."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,27 +9,54 @@ from cxr_core.engines.capability import generation, lacking, too_old
 from cxr_core.engines.tensorrt.device import gpu
 from cxr_core.errors import MachineError
 from cxr_core.refs import Precision
+from cxr_core.training import rocm
 
 # The card of the experiment that this project starts from, and the precisions that it was said to have run in.
 SOURCE_CARD = "Tesla M40"
 SOURCE_PRECISIONS = (Precision.INT8, Precision.FP16, Precision.TF32, Precision.FP32)
 # The version whose demands are told where none is installed, and the CUDA that it is built for.
 _CURRENT = (11, 13)
-_TRAINS = "trains with PyTorch for ROCm; there is no TensorRT for it, so its engines are those of the CPU"
+_NO_HIP = "PyTorch here is not built for ROCm, so training would take the CPU: docs/rocm.md says how to install it"
 
 
-def gpus(proc: Path = Path("/proc/driver/nvidia/gpus"), kfd: Path = Path("/sys/class/kfd/kfd/topology/nodes")) -> Any:
-    """Every GPU that a driver shows, as ``judged`` or with ``says``.
+def gpus(proc: Path = Path("/proc/driver/nvidia/gpus"), kfd: Path = rocm.KFD) -> Any:
+    """Every GPU that a driver shows, as ``judged``, as ``amd`` or with ``says``.
 
     CUDA is asked first. Where it does not answer, NVIDIA's driver still names its cards, and the table of cards knows
     their capability.
     """
     found = [judged(name, capability) for name, capability in _nvidia(proc)]
-    for file in sorted(kfd.glob("*/properties")):
-        version = _target(file)
-        if version:  # 0 is the CPU's node
-            found.append({"name": f"AMD {_gfx(version)}", "says": _TRAINS})
-    return found
+    return [*found, *(amd(card) for card in rocm.cards(kfd))]
+
+
+def amd(card: rocm.Card) -> dict[str, Any]:
+    """What training would do on an AMD card, and ``says`` in words."""
+    taken_for = rocm.overridden() or card.target
+    known, hip, override = rocm.architecture(taken_for), rocm.built_for(), os.environ.get(rocm.OVERRIDE)
+    found = {
+        "name": f"AMD {card.target}",
+        "family": known.family,
+        "memory_bytes": card.memory,
+        "override": override,
+        "taken_for": taken_for,
+        "amp": list(known.amp),
+        "channels_last": known.channels_last,
+        "find_mode": rocm.find_mode(),
+        "hip": hip,
+    }
+    size = f", {card.memory / 2**30:.0f} GiB" if card.memory else ""
+    modes = " or ".join(known.amp)
+    layout = "channels last unless convolutions are grouped" if known.channels_last else "contiguous tensors"
+    parts = [
+        f"{known.family}{size}",
+        f"taken for {taken_for} by {rocm.OVERRIDE}={override}" if rocm.overridden() else "",
+        f"{rocm.OVERRIDE}={override} is not like 10.3.0" if override and not rocm.overridden() else "",
+        f"trains in fp32, or in {modes} where that is measured to be a fifth faster" if modes else "trains in fp32",
+        f"{layout}, MIOpen's find mode {found['find_mode']}, micro-batches if a batch does not fit",
+        f"PyTorch here is built for HIP {hip}" if hip else _NO_HIP,
+        "there is no TensorRT for it, so its engines are those of the CPU",
+    ]
+    return {**found, "says": "; ".join(part for part in parts if part)}
 
 
 def judged(name: str, capability: str | None) -> dict[str, Any]:
@@ -93,14 +121,3 @@ def _named(proc: Path) -> list[str]:
 def _capability(name: str) -> str | None:
     known = card_named(name)
     return known.capability if known else None
-
-
-def _target(properties: Path) -> int:
-    """The GPU's architecture as the kernel numbers it, 100300 for gfx1030."""
-    words = [line.split() for line in properties.read_text(encoding="utf-8").splitlines()]
-    return next((int(value) for name, value in words if name == "gfx_target_version"), 0)
-
-
-def _gfx(version: int) -> str:
-    """``gfx1030`` of 100300: major, minor and stepping, the latter two in hexadecimal."""
-    return f"gfx{version // 10000}{version // 100 % 100:x}{version % 100:x}"

@@ -8,7 +8,6 @@ unbroken one. The last EMA weights are the result; nothing is chosen along the w
 import copy
 import math
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,8 +21,10 @@ from torch import Tensor, nn
 
 from cxr_core.config import TrainConfig
 from cxr_core.data.tensors import open_tensors
+from cxr_core.errors import MachineError
 from cxr_core.progress import Progress, silent
 from cxr_core.training import machine, state
+from cxr_core.training.accumulation import accumulate, slow_running_statistics
 from cxr_core.training.augmentation import Augmentation
 from cxr_core.training.batches import BalancedBatches
 from cxr_core.training.checkpoint import Checkpoint, save_checkpoint
@@ -36,7 +37,14 @@ _REPORT_EVERY = 20  # steps
 
 
 def train(
-    *, tensors: Path, out: Path, work: Path, config: TrainConfig, filter: str = "bilinear", progress: Progress = silent
+    *,
+    tensors: Path,
+    out: Path,
+    work: Path,
+    config: TrainConfig,
+    filter: str = "bilinear",
+    cache: Path | None = None,
+    progress: Progress = silent,
 ) -> dict[str, JsonValue]:
     """Train on the train split; leave ``checkpoint/`` (weights, checkpoint.json, history.csv).
 
@@ -44,13 +52,15 @@ def train(
         tensors: folder of frozen tensors.
         work: folder that survives a kill; holds the resumable state.
         filter: how the tensors were resized, carried along for prediction.
+        cache: folder for what a GPU's libraries find and keep from training to training.
 
     Raises:
         ModelError: unknown model or weights that do not fit.
-        MachineError: a GPU was asked for and there is none.
+        MachineError: a GPU was asked for and there is none, or its memory does not suffice.
     """
     threads = machine.set_threads(config.threads)
     device = machine.resolve_device(config.device)
+    limit = machine.prepare(device, config.memory_mebibytes, cache)
     torch.manual_seed(config.seed)
     data = open_tensors(tensors)
     rows = data.select("train")
@@ -58,11 +68,19 @@ def train(
     labels = data.labels[rows]
     steps = math.ceil(config.images / config.batch)
 
-    trainer = _start(config, device, images.shape[-1], steps)
+    trainer = _start(config, device, images.shape[-1], limit)
     state.restore(trainer, work)
+    slow_running_statistics(trainer.model, config.batch // trainer.micro_batch)
+    ran = machine.observe(trainer.model.backbone)
     resumed_at = trainer.step
     began = time.monotonic()
-    _run(trainer, config, device, images, labels, steps, work, progress)
+    try:
+        _run(trainer, config, device, images, labels, steps, work, progress)
+    except torch.OutOfMemoryError as error:
+        raise MachineError(
+            f"the GPU's memory does not suffice for {trainer.micro_batch} images at once ({error}); "
+            f"set train.micro_batch to less, or end what else runs on the GPU"
+        ) from error
     seconds = time.monotonic() - began
 
     result = trainer.ema.module.eval()
@@ -85,33 +103,37 @@ def train(
         "parameters": parameters_in(result),
         "images_seen": steps * config.batch,
         "amp": trainer.amp,
+        "micro_batch": trainer.micro_batch,
+        "convolutions": dict(ran),
         "threads": threads,
         "images_per_second": round((steps - resumed_at) * config.batch / max(seconds, 1e-9), 1),
         "resumed_at_step": resumed_at,
-        **machine.describe(device),
+        **machine.describe(device, cache),
         **point.validation,
         "threshold": point.threshold,
         "temperature": point.temperature,
     }
 
 
-def _start(config: TrainConfig, device: torch.device, size: int, steps: int) -> Trainer:
+def _start(config: TrainConfig, device: torch.device, size: int, limit: int) -> Trainer:
     backbone = create_backbone(config.model, config.pretrained, config.drop_rate)
     model = Classifier(backbone, config.flip_average).to(device)
-    model.to(memory_format=torch.channels_last)
-    amp = machine.choose_amp(device, config.amp, _scratch_step(model, config.batch, size, device))
+    layout = machine.memory_format(device, model)
+    model.to(memory_format=layout)
+    rehearsed = _rehearsal(model, size, device, layout)
+    amp, micro_batch = machine.settle(device, config.amp, config.batch, config.micro_batch, limit, rehearsed)
     optimizer = create_optimizer_v2(model, opt="adamw", lr=config.learning_rate, weight_decay=config.weight_decay)
     ema = ModelEmaV3(model, decay=config.ema_decay, use_warmup=True, warmup_gamma=_EMA_WARMUP, warmup_power=1.0)
     scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
-    return Trainer(model, ema, optimizer, scaler, amp)
+    return Trainer(model, ema, optimizer, scaler, amp, micro_batch)
 
 
-def _scratch_step(model: Classifier, batch: int, size: int, device: torch.device) -> Callable[[str], None]:
-    """One step on a copy of the weights, for measuring only."""
+def _rehearsal(model: Classifier, size: int, device: torch.device, layout: torch.memory_format) -> machine.Step:
+    """Steps on a copy of the weights, for measuring only."""
     scratch = copy.deepcopy(model).train()
-    images = torch.zeros(batch, 1, size, size, device=device).contiguous(memory_format=torch.channels_last)
 
-    def step(mode: str) -> None:
+    def step(mode: str, count: int) -> None:
+        images = torch.zeros(count, 1, size, size, device=device).contiguous(memory_format=layout)
         with machine.autocast(device, mode):
             loss = scratch.backbone(images).float().square().mean()
         loss.backward()
@@ -139,8 +161,10 @@ def _run(
         lr_min=0.0,
         t_in_epochs=False,
     )
-    loss_of = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
+    criterion = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
     scaler = trainer.scaler
+    parts = config.batch // trainer.micro_batch
+    layout = machine.memory_format(device, trainer.model)
     targets = torch.from_numpy(labels.astype(np.int64))
     # On the grid of the history, so that a resumed run averages its losses over the same steps.
     save_every = math.ceil(config.checkpoint_images / config.batch / _REPORT_EVERY) * _REPORT_EVERY
@@ -149,7 +173,12 @@ def _run(
         rows = torch.from_numpy(batches(step))
         chosen = images[rows].to(device)
         pixels = augment(chosen, step) if augment else standardise(chosen.float() / 255.0)
-        return pixels.contiguous(memory_format=torch.channels_last), targets[rows].to(device)
+        return pixels.contiguous(memory_format=layout), targets[rows].to(device)
+
+    def loss_of(pixels: Tensor, wanted: Tensor) -> Tensor:
+        with machine.autocast(device, trainer.amp):
+            loss: Tensor = criterion(trainer.model.backbone(pixels).float(), wanted)
+            return loss
 
     trainer.model.train()
     losses: list[Tensor] = []
@@ -162,17 +191,14 @@ def _run(
             following = ahead.submit(prepare, trainer.step + 1)
             schedule.step_update(trainer.step)
             torch.manual_seed(config.seed * 1_000_003 + trainer.step)  # dropout too is a function of (seed, step)
-            with machine.autocast(device, trainer.amp):
-                loss = loss_of(trainer.model.backbone(pixels).float(), wanted)
             trainer.optimizer.zero_grad()
-            scaler.scale(loss).backward()
+            losses.append(accumulate(loss_of, pixels, wanted, parts, scaler))
             scaler.unscale_(trainer.optimizer)
             nn.utils.clip_grad_norm_(trainer.model.parameters(), config.clip_norm)
             scaler.step(trainer.optimizer)
             scaler.update()
             trainer.step += 1
             trainer.ema.update(trainer.model, step=trainer.step)
-            losses.append(loss.detach())
             if trainer.step % _REPORT_EVERY == 0 or trainer.step == steps:
                 _note(trainer, losses, config.batch)
                 pace = (trainer.step - first) * config.batch / (time.monotonic() - began)

@@ -30,6 +30,7 @@ class Trainer:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     amp: str
+    micro_batch: int
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
@@ -45,6 +46,7 @@ def save(trainer: Trainer, work: Path) -> None:
         {
             "step": trainer.step,
             "amp": trainer.amp,
+            "micro_batch": trainer.micro_batch,
             "history": trainer.history,
             "scaler": trainer.scaler.state_dict(),
         }
@@ -78,6 +80,7 @@ def restore(trainer: Trainer, work: Path) -> None:
     if about["scaler"]:
         trainer.scaler.load_state_dict(about["scaler"])
     trainer.step, trainer.amp, trainer.history = about["step"], about["amp"], about["history"]
+    trainer.micro_batch = about["micro_batch"]
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -7,9 +7,11 @@ import pytest
 from cxr_core.bench.trtexec.cards import CARDS
 from cxr_core.config import load_profile
 from cxr_core.engines.capability import generation
+from cxr_core.training import rocm
 from flows.gpus import gpus, judged, source_experiment, source_told, told
 from flows.inputs import unsupported
 from flows.settings import PROFILES
+from tests.amd import topology
 from tests.conftest import Place
 from tests.nvidia import children, doubled
 
@@ -72,13 +74,29 @@ def test_cards_are_found_through_cuda_through_the_driver_or_not_at_all(tmp_path:
         assert [card["name"] for card in gpus(tmp_path, NOWHERE)] == ["FAKE RTX 5090"]
 
 
-def test_an_amd_card_trains_and_has_no_tensorrt(tmp_path: Path) -> None:
-    for number, target in enumerate((0, 100300, 90010)):
-        (tmp_path / str(number)).mkdir()
-        (tmp_path / str(number) / "properties").write_text(f"cpu_cores_count 8\ngfx_target_version {target}\n")
-    found = gpus(NOWHERE, tmp_path)
-    assert [card["name"] for card in found] == ["AMD gfx1030", "AMD gfx90a"]
-    assert "PyTorch for ROCm; there is no TensorRT" in told(found[0])
+def test_an_amd_card_trains_and_has_no_tensorrt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*rocm.CHANGES_A_RESULT, "MIOPEN_USER_DB_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    topology(tmp_path, 0, 100300, 90010)
+    rx, mi = gpus(NOWHERE, tmp_path)
+    assert told(rx).split("; ") == [
+        "GPU AMD gfx1030: RDNA2, 16 GiB",
+        "trains in fp32, or in fp16 where that is measured to be a fifth faster",
+        "contiguous tensors, MIOpen's find mode HYBRID, micro-batches if a batch does not fit",
+        "PyTorch here is not built for ROCm, so training would take the CPU: docs/rocm.md says how to install it",
+        "there is no TensorRT for it, so its engines are those of the CPU",
+    ]
+    assert (mi["name"], mi["amp"], mi["channels_last"]) == ("AMD gfx90a", ["bf16"], True)
+
+
+def test_an_override_is_told_and_a_misspelt_one_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    topology(tmp_path, 100301)
+    monkeypatch.setenv("HSA_OVERRIDE_GFX_VERSION", "11.0.0")
+    (found,) = gpus(NOWHERE, tmp_path)
+    assert "taken for gfx1100 by HSA_OVERRIDE_GFX_VERSION=11.0.0; trains in fp32, or in bf16 or fp16" in told(found)
+    monkeypatch.setenv("HSA_OVERRIDE_GFX_VERSION", "gfx1100")
+    (found,) = gpus(NOWHERE, tmp_path)
+    assert "HSA_OVERRIDE_GFX_VERSION=gfx1100 is not like 10.3.0" in told(found) and found["taken_for"] == "gfx1031"
 
 
 def test_what_cannot_run_is_known_before_anything_runs() -> None:

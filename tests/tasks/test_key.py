@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pkgutil
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,10 @@ from prefect import Task
 import tasks
 from cxr_core.config import CompareConfig, EngineConfig, TrainConfig
 from cxr_core.refs import Precision, Ref
+from cxr_core.training import rocm
+from tasks import train
 from tasks.key import key_of, keyed
+from tests.amd import topology
 
 plain = st.recursive(
     st.none()
@@ -49,6 +53,18 @@ def test_every_field_of_a_config_counts_but_the_listed_few(name: str) -> None:
 def test_a_time_limit_changes_no_key() -> None:
     assert keyed(EngineConfig(time_limit_seconds=1)) == keyed(EngineConfig(time_limit_seconds=2))
     assert keyed(EngineConfig(threads=1)) != keyed(EngineConfig(threads=2))
+
+
+def test_an_amd_card_and_what_is_set_for_it_change_the_key_of_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = {"config": TrainConfig(threads=1)}
+    monkeypatch.setenv("HSA_OVERRIDE_GFX_VERSION", "10.3.0")
+    monkeypatch.setattr(rocm, "KFD", tmp_path)
+    assert "HSA_OVERRIDE_GFX_VERSION" not in train._machine(arguments)
+    topology(tmp_path, 0, 100301)
+    found = train._machine(arguments)
+    assert found["gpus"] == ["gfx1031, 17179869184 bytes"] and found["HSA_OVERRIDE_GFX_VERSION"] == "10.3.0"
 
 
 def test_a_reference_counts_by_its_digest_alone() -> None:

@@ -19,7 +19,7 @@ def trainer(steps: int) -> Trainer:
     torch.manual_seed(0)
     model = torch.nn.Linear(4, 2)
     optimizer = torch.optim.AdamW(model.parameters())
-    made = Trainer(model, ModelEmaV3(model), optimizer, torch.amp.GradScaler("cpu", enabled=False), "off")  # type: ignore[arg-type]
+    made = Trainer(model, ModelEmaV3(model), optimizer, torch.amp.GradScaler("cpu", enabled=False), "off", 4)  # type: ignore[arg-type]
     for _ in range(steps):
         model(torch.ones(1, 4)).sum().backward()
         optimizer.step()
@@ -30,7 +30,7 @@ def trainer(steps: int) -> Trainer:
 
 def state(made: Trainer) -> str:
     slots = [sorted(slot.items()) for _, slot in sorted(made.optimizer.state_dict()["state"].items())]
-    return repr((made.step, made.amp, made.history, made.model.state_dict(), slots))
+    return repr((made.step, made.amp, made.micro_batch, made.history, made.model.state_dict(), slots))
 
 
 def test_a_state_comes_back(tmp_path: Path) -> None:
