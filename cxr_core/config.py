@@ -148,6 +148,9 @@ class BenchmarkConfig(Frozen):
         float, Field(gt=0, description="after the rounds, more follow until the floors hold or this is over")
     ] = 120
     throughput_batch: Count = 32
+    peak_seconds: Annotated[
+        float, Field(gt=0, description="how long each arithmetic of a CPU is probed for the most that it computes")
+    ] = 0.2
     seed: Seed = 0
 
 

@@ -8,6 +8,7 @@ from pydantic import JsonValue
 from cxr_core.bench.gpu_state import watching
 from cxr_core.bench.inputs import Inputs, of_test_split
 from cxr_core.bench.ratio import ratio_from_rounds
+from cxr_core.bench.roofline import roofline
 from cxr_core.bench.rounds import Ended, Side, alternate, drift, drifting, ratios_by_round, side
 from cxr_core.bench.stages import stages
 from cxr_core.bench.summary import latency_summary, thinned
@@ -42,8 +43,9 @@ def benchmark(
     (``audit``): ``compare`` holds that against the answers of the accuracy stage.
 
     Raises:
-        BranchError: the measurement is not valid: answers given while timed were not those given before, or not
-            all images were bound. Nothing is written, so that no later run takes it for a result.
+        BranchError: the measurement is not valid: answers given while timed were not those given before, not all
+            images were bound, or the rate is above what the device computes. Nothing is written, so that no later
+            run takes it for a result.
         UsageError: engine and reference are of different backends or image sizes.
         RefusedError, MachineError: one of them is not to be loaded here.
     """
@@ -56,10 +58,13 @@ def benchmark(
             sides = side("engine", first, config, inputs), side("reference", second, config, inputs)
             with watching(backend(known.backend).device_lock()) as watch:
                 ended = alternate(*sides, config, progress)
+    roof = roofline(known, sides[0].throughput_summary.images_per_second, config, engine_config)
+    sides[0].note(roof.complaint if roof else "")
     if wrong := "; ".join(one.complaint for one in sides if one.complaint):
         raise BranchError(f"not a valid measurement: {wrong}")
     doubts = (*(one.unsteady for one in sides), ended.reason, drifting(drift(*sides)), watch.complaint())
     summary = _summary(known, *sides, ended, "; ".join(filter(None, doubts)), config)
+    summary |= {"roofline": roof.model_dump(mode="json")} if roof else {}
     summary |= {"gpu": told} if (told := watch.told()) else {}
     kept = [round(value, 6) for value in sides[0].milliseconds.tolist()]
     document = summary | {"latencies_ms": thinned(kept)} | _audit(sides[0], inputs, known.engine_digest)

@@ -50,8 +50,8 @@ class Side:
         """Untimed answers, the audits, and a warm-up over both shapes, half of the time each."""
         self.single_answers = answers_before(self.runner, self.single)
         self.batched_answers = answers_before(self.runner, self.batched)
-        self._note(batch_complaint(self.runner, self.batched[0], self.batched_answers[0]))
-        self._note(memory_complaint(self.runner, self.single))
+        self.note(batch_complaint(self.runner, self.batched[0], self.batched_answers[0]))
+        self.note(memory_complaint(self.runner, self.single))
         least, longest = config.warmup_seconds / 2, config.warmup_longest_seconds / 2
         self.warmup = {
             "latency": warm_up(self.runner, self.single, least, longest),
@@ -65,8 +65,8 @@ class Side:
         single = turn(self.runner, self.single, seconds / 2)
         self.runner(self.batched[-1])
         batched = turn(self.runner, self.batched, seconds / 2)
-        self._note(complaint(single, self.single, self.single_answers))
-        self._note(complaint(batched, self.batched, self.batched_answers))
+        self.note(complaint(single, self.single, self.single_answers))
+        self.note(complaint(batched, self.batched, self.batched_answers))
         self.latency.append(single.without_answers())
         self.throughput.append(batched.without_answers())
 
@@ -110,7 +110,8 @@ class Side:
         """Where each latency query's time went; empty where the runner does not tell."""
         return [parts for turn in self.latency for parts in turn.spans]
 
-    def _note(self, sentence: str) -> None:
+    def note(self, sentence: str) -> None:
+        """Keeps the first complaint of all."""
         if sentence and not self.complaint:
             self.complaint = f"{self.name}: {sentence}"
 

@@ -1,6 +1,7 @@
 """The stage: an engine against its reference, and everything that makes a measurement invalid."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from tests.nvidia import doubled
 
 FAST = BenchmarkConfig(
     warmup_seconds=0.02, warmup_longest_seconds=1, round_seconds=0.04, rounds=4, iterations=4, median_width=100,
-    throughput_batch=4,
+    throughput_batch=4, peak_seconds=0.02,
 )  # fmt: skip
 Built = Callable[..., Path]
 
@@ -53,7 +54,7 @@ def test_an_engine_against_itself(name: str, built: Built, tmp_path: Path) -> No
     assert set(document) == {
         "backend", "precision", "device", "latency", "throughput",
         "reference", "ratio", "reason", "latencies_ms", "engine_digest", "median_ms", "warmup", "ended",
-        "drift",
+        "drift", *(["roofline"] if name != "fake" else []),
     }  # fmt: skip
     assert (document["backend"], document["precision"]) == (name, "fp32") and document["device"]
     assert document["ended"]["reason"] == ""
@@ -215,6 +216,19 @@ def test_rounds_go_on_until_the_median_is_known_well_enough_or_time_is_up(built:
     wish = FAST.model_copy(update={"rounds": 2, "median_width": 1e-9, "longest_seconds": 0.1})
     facts = run(built("fake"), built("fake"), tmp_path, wish)
     assert facts["ended"]["by"] == "time" and "% wide, asked for were 1e-07 %" in facts["reason"]
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_a_rate_above_what_the_device_computes_is_refused(name: str, built: Built, tmp_path: Path) -> None:
+    forged = tmp_path / "forged"
+    shutil.copytree(built(name), forged)
+    content = json.loads((forged / "engine.json").read_text())
+    (forged / "engine.json").write_text(json.dumps({**content, "gflop_per_image": 1e5}))
+    with pytest.raises(BranchError, match=r"not a valid measurement: engine: .* images/s x 1e\+05 GFLOP = .* the peak"):
+        run(forged, built(name), tmp_path)
+    del content["gflop_per_image"]  # as engines were described before it was counted
+    (forged / "engine.json").write_text(json.dumps(content))
+    assert "roofline" not in run(forged, built(name), tmp_path)
 
 
 def test_the_two_sides_lead_in_turn(built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
