@@ -80,6 +80,7 @@ def told(schema: str, capsys: pytest.CaptureFixture[str], *arguments: str) -> An
     return document
 
 
+@pytest.mark.slow
 def test_under_a_rate(capsys: pytest.CaptureFixture[str]) -> None:
     found = told("bench-rate", capsys, "--rate", "100", "--seconds", "0.3", "--precision", "int8")
     assert found["engine"]["precision"] == "int8" and found["load"]["rate"] == 100 and found["load"]["arrivals"] > 5
