@@ -7,6 +7,7 @@ from pydantic import JsonValue
 
 from cxr_core.bench.gpu_state import watching
 from cxr_core.bench.ratio import Drift, Ratio, ratio_from_rounds
+from cxr_core.bench.roofline import above_roofline
 from cxr_core.bench.rounds import Ended, Side, alternate, drift, drifting, ratios_by_round, side
 from cxr_core.bench.subject import Subject, subject
 from cxr_core.bench.summary import LatencySummary, ThroughputSummary, latency_summary
@@ -68,7 +69,7 @@ def ab(
 
     Raises:
         UsageError: they are on different devices or take images of different sizes.
-        BranchError: answers while timed were not those given before.
+        BranchError: answers while timed were not those given before, or a rate is above what the device computes.
         RefusedError, MachineError: one of them is not to be loaded here.
     """
     first, known = open_engine(engine, engine_metadata, config=engine_config)
@@ -79,6 +80,8 @@ def ab(
             sides = side("A", first, config), side("B", second, config)
             with watching(device) as watch:
                 ended = alternate(*sides, config, progress)
+    for one, metadata in zip(sides, (known, against), strict=True):
+        one.note(above_roofline(metadata, one.throughput_summary.images_per_second, config, engine_config))
     if wrong := "; ".join(one.complaint for one in sides if one.complaint):
         raise BranchError(f"not a valid measurement: {wrong}")
     doubt = watch.complaint()

@@ -49,6 +49,14 @@ def roofline(
     )
 
 
+def above_roofline(
+    known: EngineMetadata, images_per_second: float, config: BenchmarkConfig, engine_config: EngineConfig
+) -> str:
+    """The complaint alone; empty where there is none, or nothing to judge by."""
+    found = roofline(known, images_per_second, config, engine_config)
+    return found.complaint if found else ""
+
+
 def judged(
     precision: Precision, images_per_second: float, gflop: float, probe: Probe, table: Mapping[Precision, float]
 ) -> Roofline:

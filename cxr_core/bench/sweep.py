@@ -14,6 +14,7 @@ from cxr_core.bench.inputs import batches as inputs_of
 from cxr_core.bench.knee import agreement, knee
 from cxr_core.bench.loop import Turn, turn
 from cxr_core.bench.ratio import OverRounds, over_rounds
+from cxr_core.bench.roofline import above_roofline
 from cxr_core.bench.subject import Subject, subject
 from cxr_core.bench.summary import LatencySummary, latency_summary
 from cxr_core.bench.warmup import Warmup, warm_up
@@ -90,7 +91,7 @@ def sweep(
     Each round measures every batch once, in an order drawn anew, so that the machine's drift falls on all alike.
 
     Raises:
-        BranchError: answers while timed were not those given before.
+        BranchError: answers while timed were not those given before, or a rate is above what the device computes.
         RefusedError, MachineError: the engine is not to be loaded here.
     """
     sizes = batch_sizes(engine_config)
@@ -102,6 +103,9 @@ def sweep(
         wrong = memory_complaint(runner, inputs[0]) or batch_complaint(runner, inputs[-1][0], rungs[-1].expected[0])
         with watching(backend(known.backend).device_lock()) as watch:
             wrong = wrong or _measure(runner, rungs, config, progress)
+    rates = np.array([one.rates for one in rungs]).T
+    if not wrong:
+        wrong = above_roofline(known, float(rates.mean(axis=0).max()), config, engine_config)
     if wrong:
         raise BranchError(f"not a valid measurement: {wrong}")
     unsteady = [f"batch {one.batch} by {one.warmup.spread:.2f}" for one in rungs if not one.warmup.stable]
@@ -109,7 +113,7 @@ def sweep(
     return SweepResult(
         engine=subject(known),
         batches=tuple(one.swept(config.seed) for one in rungs),
-        knee=knee_of(sizes, np.array([one.rates for one in rungs]).T, config.seed),
+        knee=knee_of(sizes, rates, config.seed),
         rounds=config.rounds,
         reason="; ".join(filter(None, reasons)),
     ).model_dump(mode="json")

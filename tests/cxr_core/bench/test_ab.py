@@ -11,10 +11,11 @@ from cxr_core.bench.ratio import Drift, drift_over_rounds
 from cxr_core.bench.rounds import drifting
 from cxr_core.config import BenchmarkConfig, EngineConfig
 from cxr_core.errors import BranchError, UsageError
+from tests.cxr_core.bench.virtual import forged_work
 
 FAST = BenchmarkConfig(
     warmup_seconds=0.02, warmup_longest_seconds=0.5, round_seconds=0.04, rounds=4, iterations=4, median_width=100,
-    throughput_batch=4,
+    throughput_batch=4, peak_seconds=0.02,
 )  # fmt: skip
 Built = Callable[..., Path]
 
@@ -121,3 +122,10 @@ def test_no_drift_holds_zero_as_often_as_it_says() -> None:
         held.append(found.low <= 0 <= found.high)
     assert abs(np.mean(held) - 0.95) < 4 * np.sqrt(0.05 * 0.95 / 400)
     assert drift_over_rounds([1.0, 1.1]) is None
+
+
+@pytest.mark.slow
+def test_a_rate_above_what_the_device_computes_is_refused(built: Callable[..., Path], tmp_path: Path) -> None:
+    forged = forged_work(built("openvino"), tmp_path / "forged")
+    with pytest.raises(BranchError, match=r"not a valid measurement: .*images/s x 1e\+05 GFLOP"):
+        run(forged, built("openvino"))

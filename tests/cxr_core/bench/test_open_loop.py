@@ -46,7 +46,8 @@ def waits_no_longer_than(seconds: float, rate: float) -> float:
 
 @pytest.mark.parametrize("rate", [30, 60, 85])
 def test_waiting_is_that_of_the_queue_m_d_1(rate: float) -> None:
-    """Four standard errors: a right loop fails for one seed in sixteen thousand. Both formulas, mean and tail."""
+    """Mean and tail by both formulas, within four standard errors: of 75 seeds at a quarter of this length none was off
+    by more than 3.3."""
     found = served(rate, 20_000 / rate)
     waits = (found.turn.starts - found.due) / SECOND
     nobody = waits < 1e-9

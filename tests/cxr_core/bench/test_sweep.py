@@ -10,9 +10,10 @@ from cxr_core.bench.knee import agreement, knee
 from cxr_core.bench.sweep import SweepResult, batch_sizes, knee_of, sweep
 from cxr_core.config import BenchmarkConfig, EngineConfig
 from cxr_core.errors import BranchError
+from tests.cxr_core.bench.virtual import forged_work
 
 SIZES = [1, 2, 4, 8, 16, 32, 64]
-FAST = BenchmarkConfig(warmup_seconds=0.02, warmup_longest_seconds=0.2, round_seconds=0.02, rounds=4)
+FAST = BenchmarkConfig(warmup_seconds=0.02, warmup_longest_seconds=0.2, round_seconds=0.02, rounds=4, peak_seconds=0.02)
 
 
 def saturating(overhead: float) -> np.ndarray:
@@ -119,3 +120,10 @@ def test_a_sweep_of_wrong_answers_is_refused(
     monkeypatch.setenv("CXR_FAKE", fault)
     with pytest.raises(BranchError, match="not a valid measurement"):
         run(folder)
+
+
+@pytest.mark.slow
+def test_a_rate_above_what_the_device_computes_is_refused(built: Callable[..., Path], tmp_path: Path) -> None:
+    forged = forged_work(built("openvino"), tmp_path / "forged")
+    with pytest.raises(BranchError, match=r"not a valid measurement: .*images/s x 1e\+05 GFLOP"):
+        run(forged)
