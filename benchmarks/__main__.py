@@ -12,11 +12,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import cached_run, evaluation, mirror, nights, retry, store, training
+from benchmarks import agreement, cached_run, evaluation, mirror, nights, retry, store, training
 from benchmarks.pairs import Growth, Paired
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 ALL: dict[str, Callable[[int], Sequence[Paired | Growth]]] = {
+    "agreement": agreement.measure,
     "cached_run": cached_run.measure,
     "evaluation": evaluation.measure,
     "mirror": mirror.measure,

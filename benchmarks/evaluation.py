@@ -21,7 +21,7 @@ def measure(rounds: int) -> list[Paired]:
 
     found = []
     with tempfile.TemporaryDirectory() as scratch:
-        graph = _graph(Path(scratch))
+        graph = untrained_graph(Path(scratch))
         images = np.random.default_rng(0).integers(0, 256, (_IMAGES, 96, 96)).astype(np.uint8)
         rows = list(range(_IMAGES))
         batch = AccuracyConfig().batch
@@ -43,7 +43,8 @@ def measure(rounds: int) -> list[Paired]:
     return found
 
 
-def _graph(folder: Path) -> Path:
+def untrained_graph(folder: Path) -> Path:
+    """The network of profile quick as it starts out, exported."""
     import torch
 
     from cxr_core.graphs.export import onnx_from_network

@@ -144,14 +144,23 @@ class EngineConfig(Frozen):
 class BenchmarkConfig(Frozen):
     """Measurement floors. Each holds: at least that long and at least that many."""
 
-    warmup_seconds: Annotated[float, Field(ge=0)] = 0.5
+    warmup_seconds: Annotated[float, Field(ge=0, description="an engine's warm-up at least, over both shapes")] = 0.5
+    warmup_longest_seconds: Annotated[
+        float, Field(gt=0, description="the warm-up goes on until speed stands still or this is over")
+    ] = 10
     round_seconds: Annotated[float, Field(gt=0, description="one engine's turn in one round")] = 0.5
     rounds: Annotated[int, Field(ge=2, multiple_of=2, description="ABBA rounds")] = 10
     iterations: Annotated[int, Field(ge=1, description="latency queries at least, per engine")] = 700
+    median_width: Annotated[
+        float, Field(gt=0, description="the 95 % interval of each median latency at most, as a share of it")
+    ] = 0.1
     longest_seconds: Annotated[
-        float, Field(gt=0, description="after the rounds, more follow until the iterations are reached or this is over")
+        float, Field(gt=0, description="after the rounds, more follow until the floors hold or this is over")
     ] = 120
     throughput_batch: Count = 32
+    peak_seconds: Annotated[
+        float, Field(gt=0, description="how long each arithmetic of a CPU is probed for the most that it computes")
+    ] = 0.2
     seed: Seed = 0
 
 

@@ -135,17 +135,42 @@ def bench(
     run_id: RunOption = "latest",
     precision: Annotated[Precision, typer.Option(help="Which engine of the run.")] = Precision.FP32,
     backend: Annotated[str, typer.Option(help="Which backend's.")] = "openvino",
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Queries a second, in an open loop with Poisson arrivals: latency under load."),
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="How long queries arrive, with --rate.")] = 10,
+    sweep: Annotated[bool, typer.Option("--sweep", help="All batches, and the knee of the rate.")] = False,
+    ab: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            "--ab", metavar="ENGINE ENGINE", help="Two engines in turns: int8@openvino, a digest, a release each."
+        ),
+    ] = None,
     store: StoreOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Measure one engine of a run once more, in turns with its reference. The run's record stays as it is."""
     if context.invoked_subcommand is not None:
         return
+    if sum((rate is not None, sweep, ab is not None)) > 1:
+        raise UsageError("--rate, --sweep and --ab are three different measurements; give one")
     use_store(store)
-    from flows.measuring import bench_once, print_benchmark
+    from flows import measured, measuring
 
-    measured = bench_once(run_id, precision, backend)
-    answer(measured) if json_ else print_benchmark(measured)
+    branch = f"{precision}@{backend}"
+    if rate is not None:
+        load = measuring.bench_load(run_id, branch, rate, seconds)
+        answer(load.model_dump(mode="json")) if json_ else measured.print_load(load)
+    elif sweep:
+        swept = measuring.bench_sweep(run_id, branch)
+        answer(swept.model_dump(mode="json")) if json_ else measured.print_sweep(swept)
+    elif ab is not None:
+        compared = measuring.bench_ab(run_id, *ab)
+        answer(compared.model_dump(mode="json")) if json_ else measured.print_ab(compared)
+    else:
+        found = measuring.bench_once(run_id, branch)
+        answer(found) if json_ else measured.print_benchmark(found)
 
 
 @bench_app.command("import")

@@ -8,9 +8,10 @@ from pydantic import JsonValue
 from cxr_core.bench.gpu_state import watching
 from cxr_core.bench.inputs import Inputs, of_test_split
 from cxr_core.bench.ratio import ratio_from_rounds
-from cxr_core.bench.rounds import Side, alternate, side
+from cxr_core.bench.roofline import roofline
+from cxr_core.bench.rounds import Ended, Side, alternate, drift, drifting, ratios_by_round, side
 from cxr_core.bench.stages import stages
-from cxr_core.bench.summary import LatencySummary, ThroughputSummary, latency_summary, thinned, throughput_summary
+from cxr_core.bench.summary import latency_summary, thinned
 from cxr_core.bench.trtexec.exports import write_times
 from cxr_core.bench.trtexec.times import queries_of
 from cxr_core.config import BenchmarkConfig, EngineConfig
@@ -42,8 +43,9 @@ def benchmark(
     (``audit``): ``compare`` holds that against the answers of the accuracy stage.
 
     Raises:
-        BranchError: the measurement is not valid: answers given while timed were not those given before, or not
-            all images were bound. Nothing is written, so that no later run takes it for a result.
+        BranchError: the measurement is not valid: answers given while timed were not those given before, not all
+            images were bound, or the rate is above what the device computes. Nothing is written, so that no later
+            run takes it for a result.
         UsageError: engine and reference are of different backends or image sizes.
         RefusedError, MachineError: one of them is not to be loaded here.
     """
@@ -55,11 +57,14 @@ def benchmark(
             inputs = of_test_split(tensors, config.throughput_batch, *first.input_shape[2:]) if tensors else None
             sides = side("engine", first, config, inputs), side("reference", second, config, inputs)
             with watching(backend(known.backend).device_lock()) as watch:
-                shortfall = alternate(*sides, config, progress)
+                ended = alternate(*sides, config, progress)
+    roof = roofline(known, sides[0].throughput_summary.images_per_second, config, engine_config)
+    sides[0].note(roof.complaint if roof else "")
     if wrong := "; ".join(one.complaint for one in sides if one.complaint):
         raise BranchError(f"not a valid measurement: {wrong}")
-    reason = "; ".join(text for text in (shortfall, watch.complaint()) if text)
-    summary = _summary(known, *sides, reason, config)
+    doubts = (*(one.unsteady for one in sides), ended.reason, drifting(drift(*sides)), watch.complaint())
+    summary = _summary(known, *sides, ended, "; ".join(filter(None, doubts)), config)
+    summary |= {"roofline": roof.model_dump(mode="json")} if roof else {}
     summary |= {"gpu": told} if (told := watch.told()) else {}
     kept = [round(value, 6) for value in sides[0].milliseconds.tolist()]
     document = summary | {"latencies_ms": thinned(kept)} | _audit(sides[0], inputs, known.engine_digest)
@@ -87,44 +92,35 @@ def _comparable(known: EngineMetadata, other: EngineMetadata) -> None:
 
 
 def _summary(
-    known: EngineMetadata, engine: Side, reference: Side, reason: str, config: BenchmarkConfig
+    known: EngineMetadata, engine: Side, reference: Side, ended: Ended, reason: str, config: BenchmarkConfig
 ) -> dict[str, JsonValue]:
-    latency, throughput = _figures(engine)
-    reference_latency, reference_throughput = _figures(reference)
     return {
         "backend": known.backend,
         "precision": known.precision.value,
         "device": backend(known.backend).device(),
-        "latency": latency.model_dump(),
-        "throughput": throughput.model_dump(),
-        "reference": {"latency": reference_latency.model_dump(), "throughput": reference_throughput.model_dump()},
+        **_figures(engine, config.seed),
+        "reference": _figures(reference, config.seed),
         "ratio": _ratios(engine, reference, config.seed),
+        "drift": moved.model_dump() if (moved := drift(engine, reference)) else None,
+        "ended": ended.model_dump(),
         "reason": reason,
         **({"stages": told} if (told := stages(engine.spans)) else {}),
     }
 
 
-def _figures(one: Side) -> tuple[LatencySummary, ThroughputSummary]:
-    turns = one.throughput
-    return latency_summary(one.milliseconds, 1), throughput_summary(
-        batch=len(one.batched[0]),
-        queries=sum(len(turn.starts) for turn in turns),
-        images=sum(int(turn.bound.sum()) for turn in turns),
-        seconds=sum(turn.seconds for turn in turns),
-    )
+def _figures(one: Side, seed: int) -> dict[str, JsonValue]:
+    """Latency, its median over rounds, throughput and how it was warmed up."""
+    return {
+        "latency": latency_summary(one.milliseconds, 1).model_dump(),
+        "median_ms": one.median_ms(seed).model_dump(),
+        "throughput": one.throughput_summary.model_dump(),
+        "warmup": {kind: warmed.model_dump() for kind, warmed in one.warmup.items()},
+    }
 
 
 def _ratios(engine: Side, reference: Side, seed: int) -> dict[str, JsonValue]:
-    import numpy as np
-
-    rates = [
-        a.images_per_second / b.images_per_second for a, b in zip(engine.throughput, reference.throughput, strict=True)
-    ]
-    medians = [
-        float(np.median(b.milliseconds) / np.median(a.milliseconds))
-        for a, b in zip(engine.latency, reference.latency, strict=True)
-    ]
+    latency, throughput = ratios_by_round(engine, reference)
     return {
-        "throughput": ratio_from_rounds(rates, seed).model_dump(),
-        "latency": ratio_from_rounds(medians, seed).model_dump(),
+        "throughput": ratio_from_rounds(throughput, seed).model_dump(),
+        "latency": ratio_from_rounds(latency, seed).model_dump(),
     }

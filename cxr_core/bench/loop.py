@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
-from time import perf_counter_ns
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_core.bench.clock import MACHINE, Clock
 from cxr_core.engines.contract import Images, Logits, Runner, Spans
 
-_SECOND = 1_000_000_000
+SECOND = 1_000_000_000  # in ns
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Turn:
     @property
     def seconds(self) -> float:
         """Wall time from the first query's start to the last one's end, the loop's own cost included."""
-        return float(self.stops[-1] - self.starts[0]) / _SECOND
+        return float(self.stops[-1] - self.starts[0]) / SECOND
 
     @property
     def milliseconds(self) -> NDArray[np.float64]:
@@ -41,30 +41,56 @@ class Turn:
         """Images that were really bound, over wall time."""
         return float(self.bound.sum()) / self.seconds
 
+    def without_answers(self) -> "Turn":
+        """The same, once the answers have been judged."""
+        return Turn(self.starts, self.stops, self.bound, (), self.spans)
 
-def turn(runner: Runner, inputs: Sequence[Images], seconds: float, least: int = 1) -> Turn:
+
+class Recorder:
+    """Calls a runner and keeps what each call took and gave."""
+
+    def __init__(self, runner: Runner, clock: Clock) -> None:
+        self._runner, self._now = runner, clock.now
+        self._starts: list[int] = []
+        self._stops: list[int] = []
+        self._bound: list[int] = []
+        self._answers: list[Logits] = []
+        self._spans: list[Spans] = []
+
+    def query(self, images: Images) -> int:
+        """One call; the moment at which it ended, in ns."""
+        runner, clock = self._runner, self._now
+        start = clock()
+        answer = runner(images)
+        stop = clock()
+        self._starts.append(start)
+        self._stops.append(stop)
+        self._answers.append(answer)
+        self._bound.append(runner.bound_images)
+        if (parts := runner.spans) is not None:
+            self._spans.append(parts)
+        return stop
+
+    def turn(self) -> Turn:
+        """All calls so far."""
+        return Turn(
+            np.array(self._starts, dtype=np.int64),
+            np.array(self._stops, dtype=np.int64),
+            np.array(self._bound, dtype=np.int64),
+            tuple(self._answers),
+            tuple(self._spans),
+        )
+
+
+def turn(runner: Runner, inputs: Sequence[Images], seconds: float, least: int = 1, clock: Clock = MACHINE) -> Turn:
     """Calls ``runner`` on ``inputs`` in turn for at least ``seconds`` and at least ``least`` queries.
 
     Query i is fed ``inputs[i % len(inputs)]``. Answers are kept and judged after the turn.
     """
-    starts: list[int] = []
-    stops: list[int] = []
-    bound: list[int] = []
-    answers: list[Logits] = []
-    spans: list[Spans] = []
-    clock, period = perf_counter_ns, len(inputs)
-    end = clock() + int(seconds * _SECOND)
+    recorder, period = Recorder(runner, clock), len(inputs)
+    end = clock.now() + int(seconds * SECOND)
     for number in count():
-        images = inputs[number % period]
-        start = clock()
-        answer = runner(images)
-        stop = clock()
-        starts.append(start)
-        stops.append(stop)
-        answers.append(answer)
-        bound.append(runner.bound_images)
-        if (parts := runner.spans) is not None:
-            spans.append(parts)
+        stop = recorder.query(inputs[number % period])
         if stop >= end and number + 1 >= least:
             break
-    return Turn(np.array(starts), np.array(stops), np.array(bound), tuple(answers), tuple(spans))
+    return recorder.turn()

@@ -1,4 +1,4 @@
-"""How much faster than the reference, with an interval over rounds."""
+"""Figures over rounds with their intervals; how much faster than the reference above all."""
 
 from collections.abc import Sequence
 
@@ -10,17 +10,40 @@ from cxr_core.refs import Frozen
 _RESAMPLES = 4000
 
 
-class Ratio(Frozen):
-    """Above 1 the engine is faster than its reference. 95 % interval; ``rounds`` ratios stand behind it."""
+class OverRounds(Frozen):
+    """The geometric mean of a figure over ``rounds``, and its 95 % interval."""
 
     value: float
     low: float
     high: float
     rounds: int
 
+    @property
+    def width(self) -> float:
+        """Of the interval, as a share of the value."""
+        return (self.high - self.low) / self.value
+
+
+class Ratio(OverRounds):
+    """Above 1 the engine is faster than its reference."""
+
+
+class Drift(Frozen):
+    """By how much a figure rose from the first round to the last, as a share, by a straight line through its logarithm;
+    95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
 
 def ratio_from_rounds(ratios: Sequence[float], seed: int) -> Ratio:
-    """Geometric mean of per-round ratios with an expanded-percentile bootstrap interval.
+    """Per-round ratios as ``over_rounds`` takes them together."""
+    return Ratio(**over_rounds(ratios, seed).model_dump())
+
+
+def over_rounds(figures: Sequence[float], seed: int) -> OverRounds:
+    """Geometric mean of positive per-round figures with an expanded-percentile bootstrap interval.
 
     Rounds are resampled, not queries: queries of one turn share the machine's mood. With few rounds the
     plain percentile interval is too narrow; the tail is widened to Phi(-sqrt(n/(n-1)) t(0.975, n-1))
@@ -29,16 +52,33 @@ def ratio_from_rounds(ratios: Sequence[float], seed: int) -> Ratio:
     Raises:
         ValueError: fewer than two rounds.
     """
-    count = len(ratios)
+    count = len(figures)
     if count < 2:
         raise ValueError(f"an interval over rounds needs at least 2, got {count}")
-    logs = np.log(np.asarray(ratios, dtype=np.float64))
+    logs = np.log(np.asarray(figures, dtype=np.float64))
     picks = np.random.default_rng(seed).integers(0, count, (_RESAMPLES, count))
     tail = _expanded_tail(count)
     low, high = np.quantile(_means(logs, picks), [tail, 1 - tail])
     value = float(np.exp(logs.mean()))
     # min and max: with equal rounds, rounding errors would put the value outside of its own interval.
-    return Ratio(value=value, low=min(value, float(np.exp(low))), high=max(value, float(np.exp(high))), rounds=count)
+    return OverRounds(
+        value=value, low=min(value, float(np.exp(low))), high=max(value, float(np.exp(high))), rounds=count
+    )
+
+
+def drift_over_rounds(figures: Sequence[float]) -> Drift | None:
+    """Least squares with Student's t, n - 2 degrees of freedom; None for fewer than three rounds."""
+    from scipy.stats import linregress, t
+
+    count = len(figures)
+    if count < 3:
+        return None
+    line = linregress(np.arange(count), np.log(np.asarray(figures, dtype=np.float64)))
+    half = float(t.ppf(0.975, count - 2)) * line.stderr
+    value, low, high = (
+        float(np.expm1(slope * (count - 1))) for slope in (line.slope, line.slope - half, line.slope + half)
+    )
+    return Drift(value=value, low=low, high=high)
 
 
 def _means(logs: NDArray[np.float64], picks: NDArray[np.int64]) -> NDArray[np.float64]:

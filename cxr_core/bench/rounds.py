@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +11,24 @@ from numpy.typing import NDArray
 from cxr_core.bench.audit import answers_before, batch_complaint, complaint, memory_complaint
 from cxr_core.bench.inputs import Inputs, made_up
 from cxr_core.bench.loop import Turn, turn
+from cxr_core.bench.ratio import Drift, OverRounds, drift_over_rounds, over_rounds
+from cxr_core.bench.summary import ThroughputSummary, throughput_summary
+from cxr_core.bench.warmup import Warmup, warm_up
 from cxr_core.config import BenchmarkConfig
 from cxr_core.engines.contract import Images, Logits, Runner, Spans
 from cxr_core.progress import Progress, silent
+from cxr_core.refs import Frozen
+
+_DRIFT = 0.1  # the machine's, beyond which absolute figures are doubtful: as far as windows of a warm-up may differ
+
+
+class Ended(Frozen):
+    """What ended the rounds: every floor held, or ``longest_seconds`` were over. ``reason`` is empty if all held."""
+
+    by: Literal["floors", "time"]
+    rounds: int
+    seconds: float
+    reason: str
 
 
 @dataclass
@@ -27,16 +43,20 @@ class Side:
     batched_answers: Sequence[Logits] = ()
     latency: list[Turn] = field(default_factory=list)
     throughput: list[Turn] = field(default_factory=list)
+    warmup: dict[str, Warmup] = field(default_factory=dict)
     complaint: str = ""
 
-    def prepare(self, seconds: float) -> None:
-        """Untimed answers, the batch audit, and a warm-up of ``seconds`` over both shapes."""
+    def prepare(self, config: BenchmarkConfig) -> None:
+        """Untimed answers, the audits, and a warm-up over both shapes, half of the time each."""
         self.single_answers = answers_before(self.runner, self.single)
         self.batched_answers = answers_before(self.runner, self.batched)
-        self._note(batch_complaint(self.runner, self.batched[0], self.batched_answers[0]))
-        self._note(memory_complaint(self.runner, self.single))
-        turn(self.runner, self.single, seconds / 2)
-        turn(self.runner, self.batched, seconds / 2)
+        self.note(batch_complaint(self.runner, self.batched[0], self.batched_answers[0]))
+        self.note(memory_complaint(self.runner, self.single))
+        least, longest = config.warmup_seconds / 2, config.warmup_longest_seconds / 2
+        self.warmup = {
+            "latency": warm_up(self.runner, self.single, least, longest),
+            "throughput": warm_up(self.runner, self.batched, least, longest),
+        }
 
     def play(self, seconds: float) -> None:
         """One round's turn: half of it single queries, half batches. One query each goes first, untimed:
@@ -45,10 +65,10 @@ class Side:
         single = turn(self.runner, self.single, seconds / 2)
         self.runner(self.batched[-1])
         batched = turn(self.runner, self.batched, seconds / 2)
-        self._note(complaint(single, self.single, self.single_answers))
-        self._note(complaint(batched, self.batched, self.batched_answers))
-        self.latency.append(_light(single))
-        self.throughput.append(_light(batched))
+        self.note(complaint(single, self.single, self.single_answers))
+        self.note(complaint(batched, self.batched, self.batched_answers))
+        self.latency.append(single.without_answers())
+        self.throughput.append(batched.without_answers())
 
     @property
     def queries(self) -> int:
@@ -61,11 +81,37 @@ class Side:
         return np.concatenate([turn.milliseconds for turn in self.latency])
 
     @property
+    def throughput_summary(self) -> ThroughputSummary:
+        """Over all rounds."""
+        return throughput_summary(
+            batch=len(self.batched[0]),
+            queries=sum(len(turn.starts) for turn in self.throughput),
+            images=sum(int(turn.bound.sum()) for turn in self.throughput),
+            seconds=sum(turn.seconds for turn in self.throughput),
+        )
+
+    def median_ms(self, seed: int) -> OverRounds:
+        """The median latency of a round, over rounds."""
+        return over_rounds([float(np.median(turn.milliseconds)) for turn in self.latency], seed)
+
+    @property
+    def unsteady(self) -> str:
+        """A sentence where the warm-up ended by its limit; empty where not."""
+        found = [f"{kind} by {one.spread:.2f}" for kind, one in self.warmup.items() if not one.stable]
+        seconds = sum(one.seconds for one in self.warmup.values())
+        return (
+            f"{self.name}: not steady after {seconds:.1f} s of warm-up ({', '.join(found)} in 3 windows)"
+            if found
+            else ""
+        )
+
+    @property
     def spans(self) -> list[Spans]:
         """Where each latency query's time went; empty where the runner does not tell."""
         return [parts for turn in self.latency for parts in turn.spans]
 
-    def _note(self, sentence: str) -> None:
+    def note(self, sentence: str) -> None:
+        """Keeps the first complaint of all."""
         if sentence and not self.complaint:
             self.complaint = f"{self.name}: {sentence}"
 
@@ -77,38 +123,70 @@ def side(name: str, runner: Runner, config: BenchmarkConfig, inputs: Inputs | No
     return Side(name, runner, fed.single, fed.batched)
 
 
-def alternate(engine: Side, reference: Side, config: BenchmarkConfig, progress: Progress = silent) -> str:
-    """Plays rounds until every floor holds; what was not reached in ``longest_seconds`` as a sentence.
+def alternate(engine: Side, reference: Side, config: BenchmarkConfig, progress: Progress = silent) -> Ended:
+    """Plays rounds until every floor holds, or ``longest_seconds`` are over.
 
-    The rounds of the config always run. Further pairs of rounds follow until both sides have their
-    latency queries or the time is over. The number of rounds stays even.
+    The rounds of the config always run. Further pairs of rounds follow until both sides have their latency
+    queries and the interval of each one's median is no wider than ``median_width``. The number of rounds stays
+    even.
     """
     start = perf_counter()
     for one in (engine, reference):
-        one.prepare(config.warmup_seconds)
+        one.prepare(config)
     played = 0
     while played < config.rounds or _wanting(engine, reference, config):
         if played >= config.rounds and perf_counter() - start > config.longest_seconds:
-            return _shortfall(engine, reference, config)
+            reason = "; ".join(_wanting(engine, reference, config))
+            return Ended(by="time", rounds=played, seconds=perf_counter() - start, reason=reason)
         for order in ((engine, reference), (reference, engine)):
             for one in order:
                 one.play(config.round_seconds)
             played += 1
             progress(played, max(config.rounds, played), "rounds measured")
-    return ""
+    return Ended(by="floors", rounds=played, seconds=perf_counter() - start, reason="")
 
 
-def _wanting(engine: Side, reference: Side, config: BenchmarkConfig) -> bool:
-    return min(engine.queries, reference.queries) < config.iterations
+def ratios_by_round(engine: Side, reference: Side) -> tuple[list[float], list[float]]:
+    """Of median latency and of throughput, one a round; above 1 the engine is faster."""
+    latency = [
+        float(np.median(b.milliseconds) / np.median(a.milliseconds))
+        for a, b in zip(engine.latency, reference.latency, strict=True)
+    ]
+    throughput = [
+        a.images_per_second / b.images_per_second for a, b in zip(engine.throughput, reference.throughput, strict=True)
+    ]
+    return latency, throughput
 
 
-def _shortfall(engine: Side, reference: Side, config: BenchmarkConfig) -> str:
-    found = min(engine.queries, reference.queries)
+def drift(engine: Side, reference: Side) -> Drift | None:
+    """By how much the machine's speed moved over the rounds: the geometric mean of both sides' throughput."""
+    rates = [[turn.images_per_second for turn in one.throughput] for one in (engine, reference)]
+    return drift_over_rounds(np.sqrt(np.prod(rates, axis=0)).tolist())
+
+
+def drifting(found: Drift | None) -> str:
+    """A sentence where it surely moved by more than a tenth; empty where not. The ratio of the two holds all the same:
+    they take turns, A B, B A."""
+    if found is None or (found.low < _DRIFT and found.high > -_DRIFT):
+        return ""
     return (
-        f"floor not met: {found} of {config.iterations} latency queries in {config.longest_seconds:g} s; "
-        "percentiles that this count does not carry are blank"
+        f"the machine's speed moved by {100 * found.value:+.0f} % over the rounds "
+        f"[{100 * found.low:+.0f}, {100 * found.high:+.0f}]: ratios hold, absolute figures are of no one speed"
     )
 
 
-def _light(full: Turn) -> Turn:
-    return Turn(full.starts, full.stops, full.bound, (), full.spans)
+def _wanting(engine: Side, reference: Side, config: BenchmarkConfig) -> list[str]:
+    """Which floors do not hold yet, as sentences."""
+    found, queries = [], min(engine.queries, reference.queries)
+    if queries < config.iterations:
+        found.append(
+            f"floor not met: {queries} of {config.iterations} latency queries in {config.longest_seconds:g} s; "
+            "percentiles that this count does not carry are blank"
+        )
+    width, name = max((one.median_ms(config.seed).width, one.name) for one in (engine, reference))
+    if width > config.median_width:
+        found.append(
+            f"floor not met: after {config.longest_seconds:g} s the interval of the {name}'s median latency is "
+            f"{100 * width:.0f} % wide, asked for were {100 * config.median_width:g} %"
+        )
+    return found

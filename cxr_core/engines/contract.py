@@ -144,3 +144,8 @@ class Backend(Protocol):
         ``precision`` only chooses how the engine is opened; it never colours what is read.
         """
         ...
+
+    def peak(self, precision: Precision, *, config: EngineConfig, seconds: float) -> float | None:
+        """The most that the device computes in that arithmetic, measured for about ``seconds``: tera operations a
+        second, a multiply-add counted as two. None where this backend does not measure it, or the device has none."""
+        ...

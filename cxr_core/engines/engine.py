@@ -13,6 +13,7 @@ from cxr_core.engines.metadata import EngineMetadata, bound_environment, file_di
 from cxr_core.engines.registry import backend as backend_named
 from cxr_core.errors import MachineError
 from cxr_core.graphs.metadata import GraphMetadata
+from cxr_core.graphs.operations import gflop_per_image
 from cxr_core.progress import Progress, silent
 from cxr_core.refs import Precision
 
@@ -77,6 +78,7 @@ def _metadata(
         input=INPUT,
         output=OUTPUT,
         model=about,
+        gflop_per_image=gflop_per_image(graph),
     )
 
 

@@ -25,7 +25,8 @@ class EngineMetadata(Frozen):
 
     ``built_for`` is the backend's environment: library version, device, instruction sets. ``built_with`` is what it
     was told: for TensorRT the batches, the TF32 flag, optimisation level and workspace. ``model`` is
-    what the graph says about itself: labels, temperature, threshold, size, filter.
+    what the graph says about itself: labels, temperature, threshold, size, filter. ``gflop_per_image`` is counted in
+    the graph; None where it could not be, and in metadata written before it was.
     """
 
     schema_version: Literal[1] = 1
@@ -40,6 +41,7 @@ class EngineMetadata(Frozen):
     input: str
     output: str
     model: GraphMetadata
+    gflop_per_image: float | None = None
 
 
 def bound_environment(chosen: Backend) -> dict[str, JsonValue]:

@@ -10,6 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
+from cxr_core.bench.ab import AbResult
+from cxr_core.bench.load import LoadResult
+from cxr_core.bench.sweep import SweepResult
 from cxr_core.bench.trtexec.context import Context
 from cxr_core.bench.trtexec.importing import Imported
 from cxr_core.refs import Digest, Record, Ref
@@ -158,6 +161,7 @@ class Lineage(BaseModel):
 _MODELS: dict[str, Any] = {
     "ref": Ref, "record": Record, "record-file": RecordFile, "run": RunFile, "pin": PinFile,
     "tree": list[Entry], "bundle": Bundle, "lineage": Lineage, "bench-context": Context, "bench-import": Imported,
+    "bench-rate": LoadResult, "bench-sweep": SweepResult, "bench-ab": AbResult,
 }  # fmt: skip
 VERSION = 1
 

@@ -78,6 +78,10 @@ class OnnxRuntimeBackend:
 
         return effective_from_engine(engine, config=config)
 
+    def peak(self, precision: Precision, *, config: EngineConfig, seconds: float) -> float | None:
+        """Not measured: OpenVINO, which computes on the same CPU, does."""
+        return None
+
 
 def _version() -> str | None:
     try:

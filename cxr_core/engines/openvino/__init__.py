@@ -7,7 +7,7 @@ from pydantic import JsonValue
 
 from cxr_core.config import EngineConfig
 from cxr_core.engines.contract import Effective, Runner, Support
-from cxr_core.engines.processor import Processor, processor, processors
+from cxr_core.engines.processor import Processor, processor, processors, thread_count
 from cxr_core.progress import Progress
 from cxr_core.refs import Precision
 
@@ -83,6 +83,14 @@ class OpenVINOBackend:
         from cxr_core.engines.openvino.inspector import effective_from_engine
 
         return effective_from_engine(engine, precision=precision, config=config)
+
+    def peak(self, precision: Precision, *, config: EngineConfig, seconds: float) -> float | None:
+        """See ``Backend.peak``."""
+        if self.support(precision).level == "unsupported":
+            return None
+        from cxr_core.engines.openvino.peak import peak_tera
+
+        return peak_tera(precision, thread_count(config), seconds)
 
 
 def _version() -> str | None:

@@ -82,6 +82,10 @@ class TensorRTBackend:
 
         return effective_from_engine(engine, precision=precision, config=config)
 
+    def peak(self, precision: Precision, *, config: EngineConfig, seconds: float) -> float | None:
+        """Not measured: the table of cards (``bench/trtexec/cards.py``) has the vendor's."""
+        return None
+
 
 def gpu_support(precision: Precision, here: Gpu, major: int) -> Support:
     """What TensorRT of that major version runs on that GPU."""

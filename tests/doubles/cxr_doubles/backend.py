@@ -98,6 +98,9 @@ class FakeBackend:
         layers = (Layer(name="all", kind="numpy", precision=real, share=1.0),)
         return Effective(shares={real: 1.0}, weighted_by="layers", layers=layers, label=real)
 
+    def peak(self, precision: Precision, *, config: EngineConfig, seconds: float) -> float | None:
+        return None
+
 
 class FakeRunner:
     """Logits are a fixed random projection of coarse pixels, rounded as coarsely as the precision is."""

@@ -1,0 +1,62 @@
+"""The benchmark of our harness against OpenVINO's own: its verdict, and that both sides can be asked at all."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import agreement
+from benchmarks.agreement import Agreed
+from cxr_core.config import EngineConfig
+from cxr_core.engines.registry import backend
+from cxr_core.progress import silent
+from cxr_core.refs import Precision
+
+
+@pytest.mark.parametrize(
+    ("ratios", "verdict"),
+    [
+        ([1.001, 0.999, 1.002, 1.0, 0.998, 1.001], "agree"),
+        ([1.10, 1.11, 1.09, 1.10, 1.12, 1.10], "differ"),
+        ([0.90, 0.91, 0.89, 0.90, 0.92, 0.90], "differ"),
+        ([1.03, 0.97, 1.02, 0.98, 1.04, 0.99], "inconclusive"),
+        ([1.021, 1.019, 1.020, 1.021, 1.018, 1.022], "inconclusive"),
+    ],
+)
+def test_harnesses_agree_where_the_whole_interval_is_within_two_percent(ratios: list[float], verdict: str) -> None:
+    pair = Agreed("agreement", "x", "0.98..1.02", "ms", mine=ratios, others=[1.0] * len(ratios))
+    assert pair.verdict == verdict and pair.text().endswith(verdict) and pair.plain()["verdict"] == verdict
+
+
+def test_the_cost_of_a_query_is_of_so_many_rounds() -> None:
+    found = agreement.harness_cost(3, queries=200)
+    assert len(found.steps) == 3 and all(step > 0 for step in found.steps) and found.unit == "us"
+
+
+def test_sides_take_turns_in_going_first_and_a_round_before_is_not_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def figures(name: str, rate: float) -> dict[str, float]:
+        asked.append(name)
+        return {"rate": rate, "median_ms": 1000 / rate}
+
+    monkeypatch.setattr(agreement, "_ours_apart", lambda *wish: figures("o", 200.0))
+    monkeypatch.setattr(agreement, "theirs", lambda *wish: figures("t", 100.0))
+    rate, median = agreement._pairs(tmp_path, tmp_path, 4, EngineConfig(threads=1), 4, 1)
+    assert "".join(asked) == "to" + "ottootto"
+    assert rate.ratios == [2.0] * 4 and median.ratios == [0.5] * 4
+    assert rate.row()[3] == "2.000 [2.000, 2.000] differ"
+
+
+@pytest.mark.slow
+def test_both_sides_answer(tmp_path: Path) -> None:
+    graph, engine, config = agreement.untrained_graph(tmp_path), tmp_path / "engine", EngineConfig(threads=1)
+    backend("openvino").build(graph=graph, precision=Precision.FP32, engine=engine, config=config, progress=silent)
+    mine = agreement.ours(engine=engine, batch=2, seconds=0.5, threads=1)
+    others = agreement.theirs(graph, 2, 1, config)
+    for found in (mine, others):  # two images a query: units and batch are right, whatever the machine does
+        assert 0.02 < found["rate"] * found["median_ms"] / 1000 / 2 < 1.9
+    graph.write_bytes(b"no graph")
+    with pytest.raises(Exception, match=r"not a readable ONNX file"):
+        agreement.theirs(graph, 2, 1, config)
