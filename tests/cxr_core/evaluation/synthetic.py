@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cxr_core.config import CompareConfig
+from cxr_core.evaluation.compare import compare
+
 THRESHOLD = 0.45
 
 
@@ -188,4 +191,51 @@ def inputs(folder: Path, reference: pd.DataFrame, branches: list[dict[str, Any]]
         "shortcuts": folder / "shortcuts.json",
         "warnings": folder / "warnings.json",
         "out": out,
+    }
+
+
+def tensors(folder: Path, reference: pd.DataFrame, size: int = 48) -> Path:
+    """The frozen tensors that these images would have come from: two soft lungs each, brighter where it is ill."""
+    target = folder / "tensors"
+    target.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    down, across = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
+    lungs = sum(np.exp(-(((across - x) / 0.32) ** 2) - (down / 0.7) ** 2) for x in (-0.45, 0.45))
+    ill = reference["label"].to_numpy()[:, None, None]
+    pictures = 190 - 120 * lungs * (1 - 0.4 * ill) + rng.normal(0, 12, (len(reference), size, size))
+    np.save(target / "images.npy", pictures.clip(0, 255).astype(np.uint8))
+    index = reference[["file", "label", "kind", "patient"]].assign(number=1, split="test")
+    index.insert(0, "row", range(len(index)))
+    index.to_csv(target / "index.csv", index=False)
+    return target
+
+
+def whole_run(folder: Path) -> dict[str, Path]:
+    """The artifacts that a report is made of, of a run in which every kind of row occurs."""
+    reference = answers()
+    given = inputs(
+        folder,
+        reference,
+        [
+            done(folder, "fp32", "openvino", noisy(reference, 1e-6), benchmark(1.0, 900)),
+            done(folder, "bf16", "openvino", noisy(reference, 0.0005), benchmark(1.8, 1600)),
+            done(
+                folder,
+                "int8",
+                "openvino",
+                noisy(reference, 2.0),
+                benchmark(3.0, 2700),
+                effective={"int8": 0.7, "fp32": 0.3},
+                effective_precision="int8+fp32",
+            ),
+            undone("tf32", "openvino", "unsupported", "This CPU has no TF32."),
+            done(folder, "fp32", "onnxruntime", reference, benchmark(1.0, 400)),
+        ],
+    )
+    compare(**given, config=CompareConfig(bootstrap=300))
+    return {
+        "comparison": given["out"] / "comparison.json",
+        "checkpoint": folder / "checkpoint",
+        "parity": folder / "parity.json",
+        "tensors": tensors(folder, reference),
     }
