@@ -183,12 +183,12 @@ def shift(comparison: Comparison) -> "Figure | None":
             hint(axes, value, place, f"{_name(detail)}: {words}")
     axes.axvline(0, color=FAINT, linewidth=1)
     axes.set_xscale("symlog", linthresh=1e-4, linscale=0.5)
-    axes.xaxis.set_major_locator(FixedLocator([-1, -0.1, -0.01, -0.001, 0, 0.001, 0.01, 0.1, 1]))
+    axes.xaxis.set_major_locator(FixedLocator([-0.1, -0.001, 0, 0.001, 0.1]))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_yticks(range(len(shown)), [_name(detail) for detail, _ in reversed(shown)])
     axes.set_ylim(-0.6, len(shown) - 0.4)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel("change of the probability of pneumonia from the reference")
+    axes.set_xlabel("change of the probability of pneumonia")
     return figure
 
 
@@ -285,8 +285,8 @@ PLOTS = {
     ),
     "shift": Plot(
         "Confidence shift",
-        "Of all test images: thick bar 90 %, thin bar 98 %, line the largest, tick the median. The axis is linear "
-        "within 0.0001 of 0 and logarithmic outside.",
+        "From the reference, over all test images: thick bar 90 %, thin bar 98 %, line the largest, tick the median. "
+        "The axis is linear within 0.0001 of 0 and logarithmic outside.",
         shift,
     ),
     "latency": Plot(

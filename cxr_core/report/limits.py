@@ -69,8 +69,8 @@ def _of_size(power: Power | None) -> Iterator[str]:
     blind = [one for one in figures if one.smallest_bound > one.margin]
     for one in blind:
         yield (
-            f"That {one.figure} keeps within its margin of {100 * one.margin:.2f} points: {one.images} images leave a loss "
-            f"of {100 * one.smallest_bound:.2f} possible even where no decision changes."
+            f"That {one.figure} keeps within its margin of {100 * one.margin:.2f} points: {one.images} images leave a "
+            f"loss of {100 * one.smallest_bound:.2f} possible even where no decision changes."
         )
     for one in figures[:1]:
         if one.smallest_difference is not None:

@@ -14,7 +14,7 @@ CSS = """
 * { box-sizing: border-box; }
 html { scroll-padding-top: 1rem; }
 body { margin: 0 auto; max-width: 76rem; padding: 1rem clamp(.75rem, 3vw, 2rem) 3rem; background: var(--paper);
-  color: var(--ink); font: 16px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
+  color: var(--ink); font: 1rem/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
 h1 { font-size: 1.5rem; margin: .5rem 0; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
 h3 { font-size: 1rem; margin: 0 0 .3rem; }
 p { margin: .5rem 0; max-width: 62rem; } main > ul { max-width: 62rem; padding-left: 1.2rem; }
@@ -71,11 +71,12 @@ footer { margin-top: 2.5rem; border-top: 1px solid var(--line); padding-top: .8r
   .facts :is(th, td) { display: block; width: auto; border: 0; text-align: left; padding: .1rem .65rem; }
   .facts tr { display: block; border-bottom: 1px solid var(--line); padding: .3rem 0; }
   .facts tr:last-child { border-bottom: 0; }
-  .cases { grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); } }
+  .cases { grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); } .mapped { grid-column: 1 / -1; } }
 @media print {
   @page { size: A4 landscape; margin: 12mm; }
   :root { color-scheme: light; }
-  body { max-width: none; padding: 0; font-size: 10pt; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+  html { font-size: 10pt; }
+  body { max-width: none; padding: 0; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   nav, .tip, .screen { display: none; }
   .scroll { overflow: visible; border-radius: 0; }
   table { font-size: 7.5pt; } th, td { padding: .15rem .3rem; white-space: normal; }

@@ -7,9 +7,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from onnx import TensorProto, helper, numpy_helper
 
-from cxr_core.config import CompareConfig
+from cxr_core.config import CompareConfig, OcclusionConfig, RobustnessConfig
 from cxr_core.evaluation.compare import compare
+from cxr_core.evaluation.occlusion import occlusion
+from cxr_core.evaluation.robustness import robustness
+from cxr_core.graphs.files import save_graph
+from cxr_core.graphs.metadata import GraphMetadata, write_metadata
 
 THRESHOLD = 0.45
 
@@ -205,9 +210,45 @@ def tensors(folder: Path, reference: pd.DataFrame, size: int = 48) -> Path:
     pictures = 190 - 120 * lungs * (1 - 0.4 * ill) + rng.normal(0, 12, (len(reference), size, size))
     np.save(target / "images.npy", pictures.clip(0, 255).astype(np.uint8))
     index = reference[["file", "label", "kind", "patient"]].assign(number=1, split="test")
+    index.loc[index.index % 5 == 4, "split"] = "val"
     index.insert(0, "row", range(len(index)))
     index.to_csv(target / "index.csv", index=False)
     return target
+
+
+def graph(path: Path, rows: slice, columns: slice, size: int = 48) -> Path:
+    """An ONNX file by the contract that calls PNEUMONIA where that part of the picture is brighter than grey 110."""
+    part = np.zeros((size, size), np.float32)
+    part[rows, columns] = 1
+    weights = np.stack([np.zeros(size * size, np.float32), 0.05 * part.ravel() / part.sum()], axis=1)
+    bias = np.array([0, -0.05 * 110], np.float32)
+    model = helper.make_model(
+        helper.make_graph(
+            [
+                helper.make_node("Flatten", ["input"], ["flat"], axis=1),
+                helper.make_node("Gemm", ["flat", "weights", "bias"], ["output"]),
+            ],
+            "bright",
+            [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 1, size, size])],
+            [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["batch", 2])],
+            [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(bias, "bias")],
+        ),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=10,
+    )
+    known = GraphMetadata(labels=("NORMAL", "PNEUMONIA"), size=size, filter="bilinear", temperature=1.0, threshold=0.5)
+    write_metadata(model, known)
+    save_graph(model, path)
+    return path
+
+
+def variants(folder: Path) -> Path:
+    """Two precisions that look at different places: FP32 at the left lung, INT8 at the right one."""
+    graph(folder / "fp32.onnx", slice(12, 36), slice(6, 20))
+    graph(folder / "int8.onnx", slice(12, 36), slice(28, 42))
+    listing = folder / "variants.json"
+    listing.write_text(json.dumps({"fp32": "fp32.onnx", "int8": "int8.onnx"}))
+    return listing
 
 
 def whole_run(folder: Path) -> dict[str, Path]:
@@ -233,9 +274,15 @@ def whole_run(folder: Path) -> dict[str, Path]:
         ],
     )
     compare(**given, config=CompareConfig(bootstrap=300))
+    comparison, frozen, listing = given["out"] / "comparison.json", tensors(folder, reference), variants(folder)
+    closer = {"tensors": frozen, "variants": listing, "out": folder}
+    occlusion(comparison=comparison, config=OcclusionConfig(images=3), **closer)
+    robustness(config=RobustnessConfig(images=40), **closer)
     return {
-        "comparison": given["out"] / "comparison.json",
+        "comparison": comparison,
         "checkpoint": folder / "checkpoint",
         "parity": folder / "parity.json",
-        "tensors": tensors(folder, reference),
+        "tensors": frozen,
+        "occlusion": folder / "occlusion.json",
+        "robustness": folder / "robustness.json",
     }

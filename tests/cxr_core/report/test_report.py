@@ -42,7 +42,9 @@ KILLED = Failure(
     message="killed by signal 9\nlog line",
     error="BranchError",
 )
-PLOTS = {"accuracy_speed.png", "calibration.png", "latency.png", "roc.png", "shift.png", "training.png"}
+PLOTS = {
+    f"{name}.png" for name in ("accuracy_speed", "calibration", "latency", "robustness", "roc", "shift", "training")
+}
 PAGES = {"report.html", "report-without-pictures.html"}
 
 
@@ -294,8 +296,15 @@ def test_images_on_which_engines_disagree_are_shown_with_who_says_what(run, publ
     assert f"wrong on {wrong.false_negative + wrong.false_positive} of 360 test images, the surest first" in text
     images = np.load(run["tensors"] / "images.npy")
     files = pd.read_csv(run["tensors"] / "index.csv")["file"].tolist()
-    shown = io.BytesIO(base64.b64decode(re.findall(r"data:image/png;base64,([^\"]+)", html)[0]))
-    assert (np.asarray(Image.open(shown)) == images[files.index(first.file)]).all()
+    shown = [
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(one))))
+        for one in re.findall(r"data:image/png;base64,([^\"]+)", html)
+    ]
+    assert (shown[0] == images[files.index(first.file)]).all()
+    assert [one.ndim for one in shown[:9]] == [2, 3, 3] * 3  # three pictures, each with FP32's map and INT8's
+    assert all(one.ndim == 2 for one in shown[9:])
+    assert "<span>fp32</span>" in html
+    assert "<span>int8</span>" in html
 
 
 def test_a_page_to_give_away_holds_no_radiograph_and_no_name_of_one(published):
