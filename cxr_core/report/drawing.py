@@ -68,6 +68,12 @@ def new_figure(
     return figure, figure.subplots(rows, columns, height_ratios=ratios, squeeze=True, **shared)
 
 
+def lay_out(figure: "Figure") -> None:
+    """Find the places of everything once; the files that are made of the figure then share them."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
 class Hint(NamedTuple):
     """What a point of a figure says when it is asked. ``x`` and ``y`` are in the units of ``axes``."""
 

@@ -32,8 +32,9 @@ for (const svg of document.querySelectorAll("figure svg")) {
     tip.hidden = false;
     const place = circle.getBoundingClientRect(), width = document.documentElement.clientWidth;
     const above = place.top - tip.offsetHeight - 8;
-    tip.style.left = Math.max(8, Math.min(place.left - tip.offsetWidth / 2, width - tip.offsetWidth - 8)) + "px";
-    tip.style.top = (above > 8 ? above : place.bottom + 8) + "px";
+    const left = Math.max(8, Math.min(place.left - tip.offsetWidth / 2, width - tip.offsetWidth - 8));
+    tip.style.left = left + scrollX + "px";  // of the page, so that it stays with its figure when that is scrolled
+    tip.style.top = (above > 8 ? above : place.bottom + 8) + scrollY + "px";
   };
   const follow = event => {
     const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
@@ -52,7 +53,6 @@ for (const svg of document.querySelectorAll("figure svg")) {
     if (event.key === "Escape") hide();
   });
 }
-addEventListener("scroll", () => { tip.hidden = true; }, {passive: true});
 """
 
 

@@ -54,7 +54,7 @@ th:first-child, td:first-child, .facts td, .texts :is(th, td):nth-child(-n+4),
 figure { margin: 0; } figure svg { width: 100%; height: auto; display: block; touch-action: pan-y pinch-zoom; }
 figcaption { margin-top: .3rem; } li { margin: .25rem 0; } code { overflow-wrap: anywhere; }
 .hint { fill: transparent; } .hint.on { stroke: var(--ink); stroke-width: 1.5; }
-.tip { position: fixed; z-index: 1; max-width: min(26rem, calc(100vw - 1rem)); padding: .35rem .6rem;
+.tip { position: absolute; z-index: 1; max-width: min(26rem, calc(100vw - 1rem)); padding: .35rem .6rem;
   border-radius: .35rem; background: var(--ink); color: var(--paper); font-size: .85rem; line-height: 1.35;
   white-space: pre-line; pointer-events: none; }
 .cases { display: grid; grid-template-columns: repeat(auto-fill, minmax(10.5rem, 1fr)); gap: .8rem; }

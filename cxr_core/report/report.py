@@ -17,7 +17,7 @@ from cxr_core.evaluation.writing import write_json
 from cxr_core.progress import Progress, silent
 from cxr_core.report.card import card
 from cxr_core.report.document import Failure, ModelFacts, RunHeader, document
-from cxr_core.report.drawing import inline_svg, save_png, style
+from cxr_core.report.drawing import inline_svg, lay_out, save_png, style
 from cxr_core.report.figures import PLOTS, ROBUSTNESS_WORDS, training
 from cxr_core.report.figures import robustness as draw_robustness
 from cxr_core.report.gallery import gallery
@@ -75,10 +75,10 @@ def report(
     write_json(out / "report.json", written)
     if written.model:
         (out / CARD).write_text(card(written, written.model), encoding="utf-8")
+    pictures = _pictures(compared, tensors, _read(Occlusion, occlusion))
     figures = _draw(out, compared, tried, checkpoint, progress)
-    maps = _read(Occlusion, occlusion)
-    for name, pictures in ((PAGE, _pictures(compared, tensors, maps)), (PAGE_WITHOUT_PICTURES, None)):
-        (out / name).write_text(page(written, compared, figures, pictures), encoding="utf-8")
+    for name, shown in ((PAGE, pictures), (PAGE_WITHOUT_PICTURES, None)):
+        (out / name).write_text(page(written, compared, figures, shown), encoding="utf-8")
     return {
         "state": written.state,
         "verdicts": {
@@ -155,6 +155,7 @@ def _draw(
         for done, (name, title, caption, draw) in enumerate(wanted):
             progress(done, len(wanted), name)
             if (figure := draw()) is not None:
+                lay_out(figure)
                 save_png(figure, out / f"{name}.png")
                 drawn.append({"title": title, "caption": caption, "svg": inline_svg(figure, name, title)})
     return drawn

@@ -185,7 +185,7 @@ def test_colours_follow_the_page_and_are_told_by_shape_too(published):
 
 
 def test_phantoms_are_told_in_large_letters(run, written):
-    found, html, _ = written(run=PHANTOM, **run)
+    found, html, _ = written(run=PHANTOM, comparison=run["comparison"])
     assert found.data is not None
     assert found.data.source == "phantom"
     assert '<div class="banner large">PHANTOM DATA' in html
@@ -204,7 +204,7 @@ def test_a_double_says_fake(tmp_path_factory, synthetic, written):
 
 
 def test_a_failed_branch_is_a_row_and_the_state_is_failed(run, written):
-    found, html, _ = written(run=PUBLISHED, failures=(KILLED,), **run)
+    found, html, _ = written(run=PUBLISHED, failures=(KILLED,), comparison=run["comparison"])
     assert found.state == "failed"
     row = found.rows[-1]
     assert (row.precision, row.backend, row.verdict, row.accuracy) == ("fp16", "openvino", None, None)
@@ -319,7 +319,7 @@ def test_a_page_to_give_away_holds_no_radiograph_and_no_name_of_one(published):
 def test_pictures_of_other_images_are_refused(run, tmp_path, synthetic):
     other = synthetic.tensors(tmp_path, synthetic.answers(30, seed=9))
     with pytest.raises(DataError, match="which was scored; mend"):
-        report(run=PUBLISHED, out=tmp_path, **{**run, "tensors": other})
+        report(run=PUBLISHED, out=tmp_path, comparison=run["comparison"], tensors=other)
 
 
 def test_a_run_in_which_nothing_differs_says_so(tmp_path_factory, synthetic, written):
@@ -341,7 +341,7 @@ def test_a_comparison_from_before_there_were_cases_still_makes_a_report(run, wri
             del detail["paired"]["shift"]
     file = tmp_path_factory.mktemp("old") / "comparison.json"
     file.write_text(json.dumps(old))
-    _, html, folder = written(run=PUBLISHED, **{**run, "comparison": file})
+    _, html, folder = written(run=PUBLISHED, comparison=file, tensors=run["tensors"])
     assert not (folder / "shift.png").exists()
     assert 'id="worst"' not in html
     _parsed(html)
