@@ -13,6 +13,7 @@ tip.className = "tip";
 tip.setAttribute("role", "status");
 tip.hidden = true;
 document.body.append(tip);
+let asked = null;
 const REACH = 40, TOGETHER = 3;  // of the figure's own units, 72 an inch
 for (const svg of document.querySelectorAll("figure svg")) {
   const hints = [...svg.querySelectorAll(".hint")].map(circle => ({
@@ -21,10 +22,15 @@ for (const svg of document.querySelectorAll("figure svg")) {
   if (!hints.length) continue;
   for (const hint of hints) hint.circle.replaceChildren();  // else the browser adds a bubble of its own
   let at = -1;
-  const hide = () => { tip.hidden = true; hints[at]?.circle.classList.remove("on"); at = -1; };
+  const hide = () => {
+    hints[at]?.circle.classList.remove("on");
+    at = -1;
+    if (asked === svg) tip.hidden = true;  // a figure that loses the focus must not hide what the next one says
+  };
   const show = index => {
     hide();
     at = index;
+    asked = svg;
     const {circle, x, y} = hints[index];
     circle.classList.add("on");
     const near = hints.filter(other => Math.hypot(other.x - x, other.y - y) < TOGETHER);
