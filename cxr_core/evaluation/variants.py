@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cxr_core.engines.graph import variant_metadata
 from cxr_core.errors import DataError
 from cxr_core.evaluation.metrics import Floats
 from cxr_core.evaluation.reading import what
 from cxr_core.graphs.answers import Answering, Images, probabilities
-from cxr_core.graphs.files import open_graph
 from cxr_core.graphs.metadata import GraphMetadata
 from cxr_core.refs import Precision
 
@@ -48,6 +48,6 @@ def open_variants(listing: Path) -> Mapping[Precision, Variant]:
     if Precision.FP32 not in paths:
         raise DataError(f"{listing.name}: fp32 must be among the precisions, found {', '.join(paths) or 'none'}")
     return {
-        precision: Variant(Answering(path, "basic" if precision is Precision.INT8 else "all"), open_graph(path)[1])
+        precision: Variant(Answering(path, "basic" if precision is Precision.INT8 else "all"), variant_metadata(path))
         for precision, path in paths.items()
     }

@@ -5,13 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from cxr_core.config import OcclusionConfig, RobustnessConfig
+from cxr_core.config import OcclusionConfig, RobustnessConfig, VariantConfig
 from cxr_core.errors import DataError
 from cxr_core.evaluation.maps import GRID, Occlusion
 from cxr_core.evaluation.occlusion import losses, occlusion
 from cxr_core.evaluation.robustness import CHANGES, changed, robustness
 from cxr_core.evaluation.trials import CLEAN, Robustness
 from cxr_core.evaluation.variants import open_variants
+from cxr_core.graphs.variants import variant
 from cxr_core.refs import Precision
 
 
@@ -37,6 +38,18 @@ def test_a_map_is_strong_where_the_graph_looks_and_nowhere_else(run, pictures):
     assert np.abs(left[:, GRID // 2 :]).max() < 1e-9
     assert np.abs(right[:, : GRID // 2 - 1]).max() < 1e-9
     assert right[GRID // 2, -4] < -1e-3  # a dark place, greyed, speaks for it
+
+
+@pytest.mark.parametrize("precision", [Precision.FP16, Precision.INT8])
+def test_a_graph_that_was_really_lowered_is_opened_and_answers_much_as_fp32(run, pictures, tmp_path, precision):
+    np.save(tmp_path / "calibration.npy", pictures[:64, None])
+    source = run["variants"].with_name("fp32.onnx")
+    given = {"graph": source, "calibration": tmp_path / "calibration.npy", "out": tmp_path}
+    variant(**given, precision=precision, config=VariantConfig(keep_stem=False))
+    (tmp_path / "variants.json").write_text(json.dumps({"fp32": str(source), precision: "variant.onnx"}))
+    opened = open_variants(tmp_path / "variants.json")
+    plain, low = (opened[one](pictures[:40]) for one in (Precision.FP32, precision))
+    assert 0 < np.abs(plain - low).max() < 0.05
 
 
 def test_maps_are_of_the_first_images_and_of_fp32_beside_the_precision_that_disagrees(run):
