@@ -2,7 +2,7 @@
 
 from cxr_core.refs import Frozen, Precision
 
-GRID = 14  # places along each side of a picture
+GRID = 12  # places along each side of a picture
 
 Rows = tuple[tuple[float, ...], ...]
 
