@@ -52,7 +52,7 @@ def _of_shortcuts(report: Report) -> Iterator[str]:
     else:
         yield (
             f"That the model sees pneumonia alone: {name}, which cannot, reaches an AUC of {best:.3f} on the same "
-            f"images. Of the model's {own:.3f} only what lies above that is more than how the pictures were made."
+            f"images. Up to that, the model's {own:.3f} may be nothing but how the pictures were made."
         )
 
 
