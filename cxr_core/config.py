@@ -185,6 +185,19 @@ class CompareConfig(Frozen):
     engine_mb: Positive | None = Field(None, description="largest accepted engine, in millions of bytes")
 
 
+class OcclusionConfig(Frozen):
+    """Maps of where the answer hangs, on images on which a precision disagrees with FP32."""
+
+    images: Annotated[int, Field(ge=0, le=12, description="images, two maps each; 0 makes none")] = 0
+
+
+class RobustnessConfig(Frozen):
+    """Accuracy on validation images that were made worse."""
+
+    images: Annotated[int, Field(ge=0, description="validation images at most; 0 skips it")] = 0
+    seed: Seed = 0
+
+
 class Profile(Frozen):
     """Every choice of a run."""
 
@@ -203,6 +216,8 @@ class Profile(Frozen):
     benchmark: BenchmarkConfig = BenchmarkConfig()
     accuracy: AccuracyConfig = AccuracyConfig()
     compare: CompareConfig = CompareConfig()
+    occlusion: OcclusionConfig = OcclusionConfig()
+    robustness: RobustnessConfig = RobustnessConfig()
     precisions: tuple[Precision, ...] = (Precision.FP32, Precision.FP16, Precision.BF16, Precision.INT8)
     backends: tuple[str, ...] = ("openvino", "onnxruntime")
     require: tuple[str, ...] = Field((), description="PRECISION or PRECISION@BACKEND whose verdict must be pass")

@@ -7,7 +7,7 @@ neither its siblings nor the report.
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -37,9 +37,11 @@ from tasks.compare import BranchOutcome, compare
 from tasks.engine import engine
 from tasks.export import adopt_graph, export
 from tasks.ingest import ingest
+from tasks.occlusion import occlusion
 from tasks.parity import parity, parity_of_adopted
 from tasks.place import current_store
 from tasks.report import report
+from tasks.robustness import robustness
 from tasks.split import split
 from tasks.stage import StageTask, refreshed
 from tasks.tensors import tensors
@@ -146,6 +148,8 @@ class _Work:
     outcomes: tuple[BranchOutcome, ...] = ()
     spine: _Spine | None = None
     compared: Record | None = None
+    lowered: Mapping[Precision, Entry] = field(default_factory=dict)
+    looked: Mapping[str, Record | None] = field(default_factory=dict)
     ingested: Record | None = None
 
     @property
@@ -182,6 +186,7 @@ class _Work:
                 splitted=self.spine.splitted,
                 config=self.profile.compare,
             )
+            self.looked = self.look_closer(self.spine, self.compared)
         except CxrError as error:
             return error
         except Exception as error:  # noqa: BLE001 (a bug of ours must not cost the report)
@@ -230,7 +235,7 @@ class _Work:
             for name in names
         }
         able = [branch for branch, found in support.items() if found.level != "unsupported"]
-        lowered = {p: self.lower(spine, p) for p in dict.fromkeys(p for p, _ in able)}
+        self.lowered = lowered = {p: self.lower(spine, p) for p in dict.fromkeys(p for p, _ in able)}
         references = {name: self.build(p, name, lowered) for p, name in able if p is Precision.FP32}
         reference = self.score(spine, *_REFERENCE, references[_REFERENCE[1]])
         branches = []
@@ -256,6 +261,22 @@ class _Work:
                     _Branch(precision, name, (built, measured, scored), (lowered[precision], references[name]))
                 )
         return reference, branches
+
+    def look_closer(self, spine: _Spine, compared: Record) -> dict[str, Record | None]:
+        """What the profile wants to be looked at besides: by task name. One that fails costs the report that part."""
+        able = registry.backend(_REFERENCE[1]).support
+        graphs = {
+            precision: record
+            for precision, entry in self.lowered.items()
+            if able(precision).level != "unsupported" and (record := entry.record)
+        }
+        given: dict[str, Any] = {"frozen": spine.frozen, "variants": graphs}
+        wanted = {}
+        if (maps := self.profile.occlusion).images:
+            wanted["occlusion"] = self.ledger.submit(occlusion, compared=compared, config=maps, **given)
+        if (trials := self.profile.robustness).images:
+            wanted["robustness"] = self.ledger.submit(robustness, config=trials, **given)
+        return {name: entry.record for name, entry in wanted.items()}
 
     def lower(self, spine: _Spine, precision: Precision) -> Entry:
         return self.ledger.submit(
@@ -301,6 +322,9 @@ class _Work:
                 compared=self.compared,
                 trained=spine.trained if spine else None,
                 gated=spine.gated if spine else None,
+                frozen=spine.frozen if spine else None,
+                occluded=self.looked.get("occlusion"),
+                tried=self.looked.get("robustness"),
                 changes=changes(self.run, self.outcomes, self.ledger.finished()) if self.compared else None,
             )
         except Exception as error:  # noqa: BLE001 (the account is written whatever the report says)

@@ -12,6 +12,7 @@ from cxr_core.evaluation.rows import Row
 from cxr_core.lineage import Account, accounts, document, lineage
 from cxr_core.refs import Precision, Record, Ref
 from cxr_core.release.contents import Promotion, files
+from cxr_core.report.report import CARD, PAGE, PAGE_WITHOUT_PICTURES
 from cxr_core.store.trees import Entry
 from flows.answering import answer
 from flows.pinning import hold
@@ -122,7 +123,9 @@ def _promotion(account: Mapping[str, Any], row: Mapping[str, Any], forced: bool)
 def _entries(what: Promotion) -> list[Entry]:
     store = current_store()
     taken = {name: what.records["engine"].output(name) for name in ("engine", "engine.json", "layers.json")}
-    taken |= {name: what.records["report"].output(name) for name in ("report.html", "report.json")}
+    report = what.records["report"]
+    taken |= {"report.json": report.output("report.json"), "report.html": _page_to_give_away(report)}
+    taken |= {name: ref for name, ref in report.outputs.items() if name == CARD}
     taken |= {
         "model.onnx": what.records["export"].output("model.onnx"),
         "variant.onnx": what.records["variant"].output("variant.onnx"),
@@ -131,6 +134,11 @@ def _entries(what: Promotion) -> list[Entry]:
         store.verify_ref(ref)
     refs = {**taken, **{name: store.put_bytes(data, name) for name, data in files(what).items()}}
     return [Entry(digest=ref.digest, name=name, size=ref.size) for name, ref in refs.items()]
+
+
+def _page_to_give_away(report: Record) -> Ref:
+    """The page without radiographs; a report from before there were pictures has but one page."""
+    return report.outputs.get(PAGE_WITHOUT_PICTURES) or report.output(PAGE)
 
 
 def _one(known: list[Account], stage: str, fits: Any) -> Record:

@@ -24,7 +24,7 @@ class BranchChange(Frozen):
 @stage(
     "report",
     core="cxr_core.report.report:report",
-    packages=("matplotlib", "jinja2", "numpy", "scipy", "scikit-learn", "pandas"),
+    packages=("matplotlib", "jinja2", "numpy", "scipy", "scikit-learn", "pandas", "pillow", "pyyaml"),
 )
 def report(
     header: RunHeader,
@@ -33,6 +33,9 @@ def report(
     trained: Record | None = None,
     gated: Record | None = None,
     changes: list[BranchChange] | None = None,
+    frozen: Record | None = None,
+    occluded: Record | None = None,
+    tried: Record | None = None,
 ) -> Arguments:
     return {
         "run": header,
@@ -40,6 +43,9 @@ def report(
         "checkpoint": trained.output("checkpoint") if trained else None,
         "parity": gated.output("parity.json") if gated else None,
         "failures": failures,
+        "tensors": frozen.output("tensors") if frozen and compared else None,
+        "occlusion": occluded.output("occlusion.json") if occluded else None,
+        "robustness": tried.output("robustness.json") if tried else None,
         "changes": AsJson([_change(change) for change in changes]) if changes else None,
     }
 

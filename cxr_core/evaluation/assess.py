@@ -55,11 +55,12 @@ class Judge:
 
 @dataclass(frozen=True)
 class Assessed:
-    """A branch, what stands behind its row, and why its answers cannot be used, if so."""
+    """A branch, what stands behind its row, why its answers cannot be used, if so, and the answers, if not."""
 
     branch: Branch
     detail: Detail
     broken: str | None
+    scores: Scores | None
 
 
 def assessed(branch: Branch, judge: Judge) -> Assessed:
@@ -102,8 +103,8 @@ def _with(detail: Detail, corrected: dict[str, Difference]) -> Detail:
     return detail.model_copy(update={"paired": detail.paired.model_copy(update=corrected)})
 
 
-def _read(branch: Branch, judge: Judge) -> tuple[Detail, str | None]:
-    """What the branch left, and why its answers cannot be used, if so."""
+def _read(branch: Branch, judge: Judge) -> tuple[Detail, str | None, Scores | None]:
+    """What the branch left, and why its answers cannot be used, or the answers."""
     speed = read_speed(branch.benchmark) if branch.benchmark else None
     scores = read_scores(branch.scores) if branch.scores else None
     if branch.state == "done" and (speed is None or scores is None or branch.engine is None):
@@ -130,7 +131,7 @@ def _read(branch: Branch, judge: Judge) -> tuple[Detail, str | None]:
         paired=paired(usable, judge.reference, judge.threshold, judge.bootstrap, judge.config) if usable else None,
         assessment=judge.assess(usable) if usable else None,
     )
-    return detail, broken
+    return detail, broken, usable
 
 
 def _judgement(branch: Branch, detail: Detail, broken: str | None, config: CompareConfig) -> Judgement | None:

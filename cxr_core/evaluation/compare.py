@@ -12,6 +12,7 @@ from cxr_core.config import CompareConfig
 from cxr_core.errors import DataError
 from cxr_core.evaluation.assess import Judge, assessed, row, with_holm
 from cxr_core.evaluation.branches import read_branches
+from cxr_core.evaluation.cases import MOST_CASES, disagreements, worst
 from cxr_core.evaluation.intervals import patient_bootstrap
 from cxr_core.evaluation.power import power
 from cxr_core.evaluation.reading import what
@@ -69,6 +70,8 @@ def compare(
     found = with_holm(found)
     rows, details = tuple(row(one, config) for one in found), tuple(one.detail for one in found)
     choices = recommended_by_backend(rows)
+    answers = {f"{one.branch.precision}@{one.branch.backend}": one.scores for one in found if one.scores}
+    disagreed = disagreements(reference, answers, threshold)
     comparison = Comparison(
         threshold=threshold,
         counts=counts,
@@ -88,6 +91,9 @@ def compare(
         },
         warnings=TypeAdapter(tuple[str, ...]).validate_python(_json(warnings)),
         shortcuts=_json(shortcuts),
+        disagreeing=len(disagreed),
+        disagreements=disagreed[:MOST_CASES],
+        worst=worst(reference, answers, threshold)[:MOST_CASES],
     )
     write_json(out / "comparison.json", comparison)
     progress(len(listed), len(listed), "compared")

@@ -11,11 +11,15 @@ from cxr_core.evaluation.metrics import decisions, expected_calibration_error
 from cxr_core.evaluation.scores import Scores
 from cxr_core.refs import Frozen
 
+SHIFT_SHARES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
+"""The quantiles at which ``Paired.shift`` is told."""
+
 
 class Paired(Frozen):
     """Differences from the reference over the same images.
 
     ``ill``: images of class 1, on which sensitivity stands.
+    ``shift``: quantiles of the signed change of the probability of class 1, at ``SHIFT_SHARES``.
     ``lost``: right there, wrong here. ``gained``: the other way round. Their sum are the ``flips``.
     All ends of intervals are one-sided 95 % bounds. ``mcnemar_p`` and ``delong`` take images for independent:
     they are shown, the sign-flip tests and bootstraps over patients decide.
@@ -30,6 +34,7 @@ class Paired(Frozen):
     flips_share: Interval
     mean_abs_dp: Interval
     max_abs_dp: float
+    shift: tuple[float, ...] = ()
     accuracy_difference: Difference
     sensitivity_difference: Difference | None = None
     specificity_difference: Difference | None = None
@@ -47,7 +52,8 @@ def paired(
     ours = decisions(scores.probability, threshold) == truth
     theirs = decisions(reference.probability, threshold) == truth
     lost, gained = int((theirs & ~ours).sum()), int((ours & ~theirs).sum())
-    shift = np.abs(scores.probability - reference.probability)
+    change = scores.probability - reference.probability
+    shift = np.abs(change)
     images, margin = len(reference), config.accuracy_margin
     accuracy = difference_of_shares(ours, theirs, np.ones_like(truth), bootstrap, margin)
     assert accuracy is not None
@@ -61,6 +67,7 @@ def paired(
         flips_share=_share(lost + gained, images),
         mean_abs_dp=_bootstrapped(shift, bootstrap),
         max_abs_dp=float(shift.max()),
+        shift=tuple(float(value) for value in np.quantile(change, SHIFT_SHARES)),
         accuracy_difference=accuracy,
         sensitivity_difference=difference_of_shares(
             ours, theirs, truth, bootstrap, config.sensitivity_margin or config.accuracy_margin

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import JsonValue
 
 from cxr_core.evaluation.branches import Speed
+from cxr_core.evaluation.cases import Case
 from cxr_core.evaluation.curves import CalibrationBin, RocCurve
 from cxr_core.evaluation.differences import Difference
 from cxr_core.evaluation.intervals import Bounds, Interval
@@ -122,7 +123,11 @@ class TestCounts(Frozen):
 
 
 class Comparison(Frozen):
-    """``comparison.json``. Holds no path, no time and no host."""
+    """``comparison.json``. Holds no path, no time and no host.
+
+    ``disagreements`` and ``worst``: the first few images of each, named as in the data set; ``disagreeing`` counts all
+    of the first (None in a file from before they were told).
+    """
 
     schema_version: Literal[1] = 1
     threshold: float
@@ -137,3 +142,6 @@ class Comparison(Frozen):
     power: Power
     warnings: tuple[str, ...]
     shortcuts: dict[str, JsonValue]
+    disagreeing: int | None = None
+    disagreements: tuple[Case, ...] = ()
+    worst: tuple[Case, ...] = ()

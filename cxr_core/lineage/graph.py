@@ -11,7 +11,7 @@ from cxr_core.lineage.accounts import Account
 
 STAGES = (
     "ingest", "split", "tensors", "calibration", "train", "export", "parity",
-    "variant", "engine", "benchmark", "accuracy", "compare", "report",
+    "variant", "engine", "benchmark", "accuracy", "compare", "occlusion", "robustness", "report",
 )  # fmt: skip
 """In the order of the DAG. The same bytes may be left by several stages (the FP32 variant is the exported graph),
 and a stage took them from the last of those that stand before it."""

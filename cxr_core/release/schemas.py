@@ -17,6 +17,7 @@ from cxr_core.bench.trtexec.context import Context
 from cxr_core.bench.trtexec.importing import Imported
 from cxr_core.refs import Digest, Record, Ref
 from cxr_core.release.manifest import Bundle
+from cxr_core.report.document import Report
 from cxr_core.store.trees import Entry
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -162,6 +163,7 @@ _MODELS: dict[str, Any] = {
     "ref": Ref, "record": Record, "record-file": RecordFile, "run": RunFile, "pin": PinFile,
     "tree": list[Entry], "bundle": Bundle, "lineage": Lineage, "bench-context": Context, "bench-import": Imported,
     "bench-rate": LoadResult, "bench-sweep": SweepResult, "bench-ab": AbResult,
+    "report": Report,
 }  # fmt: skip
 VERSION = 1
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from cxr_core.evaluation.drift import Drift
 from cxr_core.evaluation.power import Power
 from cxr_core.evaluation.rows import Assessment, Choice, Comparison, Row, TestCounts
+from cxr_core.evaluation.trials import Robustness
 from cxr_core.refs import Frozen, Precision
 
 INTENDED_USE = (
@@ -68,7 +69,10 @@ class Failure(Frozen):
 
 
 class Report(Frozen):
-    """``report.json``. A pure function of the records: no run, time, host or path in it."""
+    """``report.json``. A pure function of the records: no run, time, host or path in it.
+
+    ``limits``: what these figures do not show, see ``cxr_core.report.limits``.
+    """
 
     schema_version: Literal[1] = 1
     state: Literal["completed", "failed"]
@@ -89,13 +93,9 @@ class Report(Frozen):
     budgets: dict[str, float]
     power: Power | None
     parity: dict[str, JsonValue]
+    robustness: Robustness | None = None
+    limits: tuple[str, ...] = ()
     intended_use: str = INTENDED_USE
-
-
-def schema() -> dict[str, JsonValue]:
-    """The JSON schema of ``report.json``; ``report.schema.json`` beside this module is its text."""
-    described: dict[str, JsonValue] = Report.model_json_schema(mode="serialization")
-    return described
 
 
 def document(
@@ -105,6 +105,7 @@ def document(
     parity: dict[str, JsonValue],
     failures: Sequence[Failure],
     drift: Sequence[Drift] = (),
+    robustness: Robustness | None = None,
 ) -> Report:
     """The report of a run, however far it came. Rows of failed branches are added where compare has none."""
     compared = comparison.rows if comparison else ()
@@ -129,6 +130,7 @@ def document(
         budgets=comparison.budgets if comparison else {},
         power=comparison.power if comparison else None,
         parity=parity,
+        robustness=robustness,
     )
 
 

@@ -1,14 +1,20 @@
-"""How figures become files: the same bytes each time, PNG for the UI, SVG that follows the page's colours."""
+"""How figures become files: the same bytes each time, PNG for the UI, SVG that follows the page's colours.
+
+One drawing serves both, so page and UI cannot differ. What a reader may ask of a point (hover, tap) is a ``hint``: an
+invisible circle in the SVG with its text as ``<title>``, which a browser shows without any script.
+"""
 
 import io
 import re
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cxr_core.refs import Precision
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Okabe and Ito's palette, told apart with any common colour blindness; markers and dashes tell the same once more.
@@ -53,13 +59,39 @@ def style() -> Any:
 
 
 def new_figure(
-    height: float = 4.2, rows: int = 1, ratios: Sequence[float] = (1,), **shared: Any
+    height: float = 4.2, rows: int = 1, columns: int = 1, ratios: Sequence[float] | None = None, **shared: Any
 ) -> tuple["Figure", Any]:
-    """A figure 6.4 inches wide without pyplot, so that no window system or global state is touched."""
+    """A figure 5.6 inches wide without pyplot, so that no window system or global state is touched."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, height))
-    return figure, figure.subplots(rows, 1, height_ratios=list(ratios), squeeze=True, **shared)
+    figure = Figure(figsize=(5.6, height))
+    return figure, figure.subplots(rows, columns, height_ratios=ratios, squeeze=True, **shared)
+
+
+def lay_out(figure: "Figure") -> None:
+    """Find the places of everything once; the files that are made of the figure then share them."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
+class Hint(NamedTuple):
+    """What a point of a figure says when it is asked. ``x`` and ``y`` are in the units of ``axes``."""
+
+    axes: "Axes"
+    x: float
+    y: float
+    text: str
+
+
+def hint(axes: "Axes", x: float, y: float, text: str) -> None:
+    """Let a point of the figure answer on the page."""
+    hints_of(axes.figure).append(Hint(axes, x, y, text))
+
+
+def hints_of(figure: Any) -> list[Hint]:
+    """The figure's hints, in the order in which they were given; kept with it, so that they end with it."""
+    kept: list[Hint] = figure.__dict__.setdefault("cxr_hints", [])
+    return kept
 
 
 def save_png(figure: "Figure", path: Path) -> None:
@@ -85,4 +117,15 @@ def inline_svg(figure: "Figure", name: str, description: str) -> str:
         text,
         count=1,
     )
-    return text.strip()
+    return text.strip().removesuffix("</svg>") + _circles(figure) + "</svg>"
+
+
+def _circles(figure: "Figure") -> str:
+    """The hints as circles, where the SVG's last layout has their points: 72 dots an inch, y downwards."""
+    height, scale = 72 * figure.get_figheight(), 72 / figure.dpi
+    found = []
+    for axes, x, y, text in hints_of(figure):
+        across, up = axes.transData.transform((x, y)) * scale
+        place = f'cx="{across:.1f}" cy="{height - up:.1f}"'
+        found.append(f'<circle class="hint" {place} r="5"><title>{escape(text)}</title></circle>')
+    return "\n".join(found)

@@ -1,11 +1,13 @@
-"""``report.html``: one file without network, readable on a phone, light and dark."""
+"""``report.html``: one file without network, readable on a phone and on paper, light and dark."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from cxr_core.evaluation.rows import Comparison, Detail, Row
 from cxr_core.report.cells import COLUMNS, cells, first_line, verdict_word
 from cxr_core.report.document import Report
+from cxr_core.report.gallery import Shown
+from cxr_core.report.hover import SCRIPT, policy
 from cxr_core.report.look import CSS
 from cxr_core.report.sections import (
     DETAIL_COLUMNS,
@@ -31,16 +33,66 @@ from cxr_core.report.template import TEMPLATE
 _SIGNS = {"pass": "\u2713", "fail": "\u2717", "inconclusive": "?", "unsupported": "\u2013", "error": "!"}
 
 
-def page(report: Report, comparison: Comparison | None, figures: Sequence[dict[str, str]]) -> str:
+class Pictures(NamedTuple):
+    """Single images of the test split, see ``cxr_core.report.gallery``."""
+
+    disagreements: Sequence[Shown] = ()
+    worst: Sequence[Shown] = ()
+
+
+def page(
+    report: Report,
+    comparison: Comparison | None,
+    figures: Sequence[dict[str, str]],
+    pictures: Pictures | None = None,
+) -> str:
     """The page.
 
     Args:
         figures: ``title``, ``caption`` and ``svg`` of each plot; the svg goes in as it is.
+        pictures: None for a page that holds no radiograph.
     """
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(TEMPLATE).render(css=CSS, figures=figures, **_context(report, comparison))
+    context = {**_context(report, comparison), **_cases(comparison, pictures), "figures": figures}
+    return environment.from_string(TEMPLATE).render(
+        css=CSS, script=SCRIPT, policy=policy(), sections=_sections(context), **context
+    )
+
+
+def _sections(context: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
+    """Id and title of each section that can be gone to, and whether the page has it."""
+    return [
+        ("verdicts", "Verdicts", bool(context["cards"])),
+        ("table", "Decision table", bool(context["table"])),
+        ("limits", "What this does not show", bool(context["limits"])),
+        ("differences", "Differences", bool(context["paired"])),
+        ("drift", "Drift", bool(context["drift"])),
+        ("figures", "Figures", bool(context["figures"])),
+        ("disagreements", "Disagreements", context["cases"]),
+        ("worst", "Worst errors", context["cases"]),
+        ("measured", "What was measured", bool(context["measured"])),
+        ("model", "The model", bool(context["metrics"])),
+        ("engines", "Every figure", bool(context["details"])),
+        ("warnings", "Warnings", bool(context["warnings"])),
+    ]
+
+
+def _cases(comparison: Comparison | None, pictures: Pictures | None) -> dict[str, Any]:
+    """The images on which engines disagree and those on which the reference is wrong: how many, and which are shown."""
+    confusion = comparison.reference.metrics.confusion if comparison else None
+    return {
+        "cases": comparison is not None and comparison.disagreeing is not None,
+        "images": comparison.counts.images if comparison else 0,
+        "disagreeing": comparison.disagreeing if comparison else 0,
+        "errors": confusion.false_positive + confusion.false_negative if confusion else 0,
+        "threshold": f"{comparison.threshold:.3f}" if comparison else "",
+        "pictured": pictures is not None,
+        "mapped": pictures is not None and any(shown["maps"] for shown in pictures.disagreements),
+        "disagreements": pictures.disagreements if pictures else (),
+        "worst": pictures.worst if pictures else (),
+    }
 
 
 def _context(report: Report, comparison: Comparison | None) -> dict[str, Any]:
@@ -72,6 +124,7 @@ def _context(report: Report, comparison: Comparison | None) -> dict[str, Any]:
         "resolution_words": RESOLUTION_WORDS,
         "drift_columns": DRIFT_COLUMNS,
         "drift": drift_lines(report),
+        "limits": [sentence.split(": ", 1) for sentence in report.limits],
         "warnings": report.warnings,
         "intended_use": report.intended_use,
     }

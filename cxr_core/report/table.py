@@ -57,9 +57,17 @@ def table_rows(rows: Sequence[AnyRow]) -> list[dict[str, str]]:
 
 def markdown_table(rows: Sequence[AnyRow]) -> str:
     """The whole table in Markdown."""
-    lines = ["| " + " | ".join(COLUMNS.values()) + " |", "|" + " --- |" * len(COLUMNS)]
-    lines += ["| " + " | ".join(text.replace("|", "\\|") for text in cells(row).values()) + " |" for row in _rows(rows)]
-    return "\n".join(lines) + "\n"
+    return markdown(list(COLUMNS.values()), [list(cells(row).values()) for row in _rows(rows)])
+
+
+def markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """A table of texts in Markdown; one that holds a bar or a line's end stays one cell."""
+    lines = [head, ["---"] * len(head), *body]
+    return "".join(f"| {' | '.join(map(_one_cell, line))} |\n" for line in lines)
+
+
+def _one_cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split("\n"))
 
 
 def _rows(rows: Sequence[AnyRow]) -> list[Row]:

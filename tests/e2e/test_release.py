@@ -69,7 +69,7 @@ def test_a_release_has_all_that_it_takes(released: tuple[Place, dict[str, Any]])
     assert {entry.name for entry in store.entries(ref)} == {
         "engine", "engine.json", "layers.json", "model.onnx", "variant.onnx", "preprocessing.json",
         "operating_point.json", "decision.json", "report.html", "report.json", "lineage.json", "LICENCES.md",
-        "LICENSE", "README.md", "release.json",
+        "LICENSE", "README.md", "release.json", "model-card.md",
     }  # fmt: skip
     again = place.json("promote", *REFERENCE)
     assert (again["new"], again["digest"]) == (False, told["digest"])

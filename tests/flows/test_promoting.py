@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from cxr_core.errors import RefusedError
-from cxr_core.refs import Precision
-from flows.promoting import _recommended, promote
+from cxr_core.refs import Precision, Record, Ref
+from flows.promoting import _page_to_give_away, _recommended, promote
 from tasks.place import current_store
 
 
@@ -51,6 +51,18 @@ def test_it_is_the_fastest_that_passed() -> None:
 def test_where_nothing_passed_it_says_so(rows: list[dict[str, Any]], backend: str | None, words: str) -> None:
     with pytest.raises(RefusedError, match=words):
         _chosen(rows, backend)
+
+
+@pytest.mark.parametrize(
+    ("left", "taken"),
+    [
+        (("report.html", "report-without-pictures.html"), "report-without-pictures.html"),
+        (("report.html",), "report.html"),
+    ],
+)
+def test_a_release_takes_the_page_without_radiographs_where_there_is_one(left: tuple[str, ...], taken: str) -> None:
+    refs = {name: Ref(form="blob", digest=f"sha256:{i:064x}", size=1, name=name) for i, name in enumerate(left)}
+    assert _page_to_give_away(Record(stage="report", key="0" * 64, parts={}, outputs=refs, seconds=0)).name == taken
 
 
 def test_the_command_asks_for_it(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

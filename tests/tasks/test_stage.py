@@ -11,7 +11,7 @@ from cxr_core.refs import Record, Ref
 from tasks.stage import KeyOnly, Stage, StageTask, Unkeyed, branch_of, refreshed
 
 STAGES = ["ingest", "split", "tensors", "calibration", "train", "export", "parity", "variant", "engine", "benchmark",
-          "accuracy", "compare", "report"]  # fmt: skip
+          "accuracy", "compare", "occlusion", "robustness", "report"]  # fmt: skip
 
 
 def _record(*names: str) -> Record:

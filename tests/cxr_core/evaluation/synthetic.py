@@ -7,6 +7,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from onnx import TensorProto, helper, numpy_helper
+
+from cxr_core.config import CompareConfig, OcclusionConfig, RobustnessConfig
+from cxr_core.evaluation.compare import compare
+from cxr_core.evaluation.occlusion import occlusion
+from cxr_core.evaluation.robustness import robustness
+from cxr_core.graphs.files import save_graph
+from cxr_core.graphs.metadata import GraphMetadata, write_metadata
 
 THRESHOLD = 0.45
 
@@ -188,4 +196,93 @@ def inputs(folder: Path, reference: pd.DataFrame, branches: list[dict[str, Any]]
         "shortcuts": folder / "shortcuts.json",
         "warnings": folder / "warnings.json",
         "out": out,
+    }
+
+
+def tensors(folder: Path, reference: pd.DataFrame, size: int = 48) -> Path:
+    """The frozen tensors that these images would have come from: two soft lungs each, brighter where it is ill."""
+    target = folder / "tensors"
+    target.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    down, across = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
+    lungs = sum(np.exp(-(((across - x) / 0.32) ** 2) - (down / 0.7) ** 2) for x in (-0.45, 0.45))
+    ill = reference["label"].to_numpy()[:, None, None]
+    pictures = 190 - 120 * lungs * (1 - 0.4 * ill) + rng.normal(0, 12, (len(reference), size, size))
+    np.save(target / "images.npy", pictures.clip(0, 255).astype(np.uint8))
+    index = reference[["file", "label", "kind", "patient"]].assign(number=1, split="test")
+    index.loc[index.index % 5 == 4, "split"] = "val"
+    index.insert(0, "row", range(len(index)))
+    index.to_csv(target / "index.csv", index=False)
+    return target
+
+
+def graph(path: Path, rows: slice, columns: slice, size: int = 48) -> Path:
+    """An ONNX file by the contract that calls PNEUMONIA where that part of the picture is brighter than grey 110."""
+    part = np.zeros((size, size), np.float32)
+    part[rows, columns] = 1
+    weights = np.stack([np.zeros(size * size, np.float32), 0.05 * part.ravel() / part.sum()], axis=1)
+    bias = np.array([0, -0.05 * 110], np.float32)
+    model = helper.make_model(
+        helper.make_graph(
+            [
+                helper.make_node("Flatten", ["input"], ["flat"], axis=1),
+                helper.make_node("Gemm", ["flat", "weights", "bias"], ["output"]),
+            ],
+            "bright",
+            [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 1, size, size])],
+            [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["batch", 2])],
+            [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(bias, "bias")],
+        ),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=10,
+    )
+    known = GraphMetadata(labels=("NORMAL", "PNEUMONIA"), size=size, filter="bilinear", temperature=1.0, threshold=0.5)
+    write_metadata(model, known)
+    save_graph(model, path)
+    return path
+
+
+def variants(folder: Path) -> Path:
+    """Two precisions that look at different places: FP32 at the left lung, INT8 at the right one."""
+    graph(folder / "fp32.onnx", slice(12, 36), slice(6, 20))
+    graph(folder / "int8.onnx", slice(12, 36), slice(28, 42))
+    listing = folder / "variants.json"
+    listing.write_text(json.dumps({"fp32": "fp32.onnx", "int8": "int8.onnx"}))
+    return listing
+
+
+def whole_run(folder: Path) -> dict[str, Path]:
+    """The artifacts that a report is made of, of a run in which every kind of row occurs."""
+    reference = answers()
+    given = inputs(
+        folder,
+        reference,
+        [
+            done(folder, "fp32", "openvino", noisy(reference, 1e-6), benchmark(1.0, 900)),
+            done(folder, "bf16", "openvino", noisy(reference, 0.0005), benchmark(1.8, 1600)),
+            done(
+                folder,
+                "int8",
+                "openvino",
+                noisy(reference, 2.0),
+                benchmark(3.0, 2700),
+                effective={"int8": 0.7, "fp32": 0.3},
+                effective_precision="int8+fp32",
+            ),
+            undone("tf32", "openvino", "unsupported", "This CPU has no TF32."),
+            done(folder, "fp32", "onnxruntime", reference, benchmark(1.0, 400)),
+        ],
+    )
+    compare(**given, config=CompareConfig(bootstrap=300))
+    comparison, frozen, listing = given["out"] / "comparison.json", tensors(folder, reference), variants(folder)
+    closer = {"tensors": frozen, "variants": listing, "out": folder}
+    occlusion(comparison=comparison, config=OcclusionConfig(images=3), **closer)
+    robustness(config=RobustnessConfig(images=40), **closer)
+    return {
+        "comparison": comparison,
+        "checkpoint": folder / "checkpoint",
+        "parity": folder / "parity.json",
+        "tensors": frozen,
+        "occlusion": folder / "occlusion.json",
+        "robustness": folder / "robustness.json",
     }

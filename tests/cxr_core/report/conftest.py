@@ -16,3 +16,10 @@ def synthetic() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory, synthetic: ModuleType) -> dict[str, Path]:
+    """The artifacts of a run in which every kind of row occurs."""
+    files: dict[str, Path] = synthetic.whole_run(tmp_path_factory.mktemp("run"))
+    return files

@@ -1,3 +1,6 @@
+import base64
+import hashlib
+import io
 import json
 import re
 import subprocess
@@ -5,20 +8,23 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import jsonschema
+import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
-import cxr_core.report.document
 from cxr_core.config import CompareConfig
 from cxr_core.errors import DataError
 from cxr_core.evaluation.compare import compare
 from cxr_core.evaluation.rows import Comparison
 from cxr_core.refs import Precision
-from cxr_core.report.document import DataFacts, Failure, Report, RunHeader, document, schema
-from cxr_core.report.drawing import COLOURS
+from cxr_core.report.document import DataFacts, Failure, Report, RunHeader, document
+from cxr_core.report.drawing import COLOURS, INK, hint, inline_svg, new_figure, style
 from cxr_core.report.look import CSS
 from cxr_core.report.report import report
 
+PROJECT = Path(__file__).resolve().parents[3]
 PUBLISHED = RunHeader(
     profile="quick",
     looks_at_test=3,
@@ -36,38 +42,10 @@ KILLED = Failure(
     message="killed by signal 9\nlog line",
     error="BranchError",
 )
-PLOTS = {"accuracy_speed.png", "calibration.png", "latency.png", "roc.png", "training.png"}
-
-
-@pytest.fixture(scope="session")
-def run(tmp_path_factory, synthetic) -> dict[str, Path]:
-    """The artifacts of a run in which every kind of row occurs."""
-    folder, s, reference = tmp_path_factory.mktemp("run"), synthetic, synthetic.answers()
-    inputs = s.inputs(
-        folder,
-        reference,
-        [
-            s.done(folder, "fp32", "openvino", s.noisy(reference, 1e-6), s.benchmark(1.0, 900)),
-            s.done(folder, "bf16", "openvino", s.noisy(reference, 0.0005), s.benchmark(1.8, 1600)),
-            s.done(
-                folder,
-                "int8",
-                "openvino",
-                s.noisy(reference, 2.0),
-                s.benchmark(3.0, 2700),
-                effective={"int8": 0.7, "fp32": 0.3},
-                effective_precision="int8+fp32",
-            ),
-            s.undone("tf32", "openvino", "unsupported", "This CPU has no TF32."),
-            s.done(folder, "fp32", "onnxruntime", reference, s.benchmark(1.0, 400)),
-        ],
-    )
-    compare(**inputs, config=CompareConfig(bootstrap=300))
-    return {
-        "comparison": inputs["out"] / "comparison.json",
-        "checkpoint": folder / "checkpoint",
-        "parity": folder / "parity.json",
-    }
+PLOTS = {
+    f"{name}.png" for name in ("accuracy_speed", "calibration", "latency", "robustness", "roc", "shift", "training")
+}
+PAGES = {"report.html", "report-without-pictures.html"}
 
 
 @pytest.fixture(scope="session")
@@ -114,7 +92,7 @@ class _Tags(HTMLParser):
             self.wrong.append(tag)
 
     def handle_data(self, data):
-        if not self.open or self.open[-1] != "style":
+        if not self.open or self.open[-1] not in ("style", "script"):
             self.text.append(data)
 
 
@@ -129,7 +107,7 @@ def _parsed(html: str) -> _Tags:
 
 def test_a_whole_run(published):
     found, html, folder = published
-    assert {path.name for path in folder.iterdir()} == PLOTS | {"report.json", "report.html"}
+    assert {path.name for path in folder.iterdir()} == PLOTS | PAGES | {"report.json", "model-card.md"}
     assert found.state == "completed"
     assert found.looks_at_test == 3
     assert found.recommended is not None
@@ -183,10 +161,14 @@ def test_the_shortcut_rows_stand_under_the_models(published):
 
 def test_the_page_needs_no_network_and_is_whole(published):
     _, html, _ = published
-    assert not re.search(r"https?:|//[a-z]|url\((?!#)|@import|<script|<link|<img|srcset", html)
+    pictures = re.findall(r'<img src="data:image/png;base64,([A-Za-z0-9+/=]+)"', html)
+    assert html.count("<img") == len(pictures) > 12
+    markup = re.sub(r"<script>.*?</script>|data:image/png[^\"]*", "", html, flags=re.DOTALL)
+    assert not re.search(r"https?:|//[a-z]|url\((?!#)|@import|<script|<link|srcset|\son[a-z]+=", markup)
     tags = _parsed(html)
     assert len(tags.ids) == len(set(tags.ids))
     assert html.count("<svg") == html.count('role="img"') == len(PLOTS)
+    assert len(re.findall('<h2 id="', html)) >= html.count('<li><a href="#')
     references = set(re.findall(r'(?:href="|url\()#([^")]+)', html))
     assert references <= set(tags.ids)
     assert references
@@ -203,7 +185,7 @@ def test_colours_follow_the_page_and_are_told_by_shape_too(published):
 
 
 def test_phantoms_are_told_in_large_letters(run, written):
-    found, html, _ = written(run=PHANTOM, **run)
+    found, html, _ = written(run=PHANTOM, comparison=run["comparison"])
     assert found.data is not None
     assert found.data.source == "phantom"
     assert '<div class="banner large">PHANTOM DATA' in html
@@ -222,7 +204,7 @@ def test_a_double_says_fake(tmp_path_factory, synthetic, written):
 
 
 def test_a_failed_branch_is_a_row_and_the_state_is_failed(run, written):
-    found, html, _ = written(run=PUBLISHED, failures=(KILLED,), **run)
+    found, html, _ = written(run=PUBLISHED, failures=(KILLED,), comparison=run["comparison"])
     assert found.state == "failed"
     row = found.rows[-1]
     assert (row.precision, row.backend, row.verdict, row.accuracy) == ("fp16", "openvino", None, None)
@@ -246,7 +228,7 @@ def test_without_a_comparison_the_report_says_what_stopped_the_run(run, written)
     assert (found.state, found.rows, found.reference) == ("failed", (), None)
     assert "Stage parity failed: largest difference 0.3, 1e-5 allowed" in html
     assert "not compared" in html
-    assert {path.name for path in folder.iterdir()} == {"report.json", "report.html", "training.png"}
+    assert {path.name for path in folder.iterdir()} == PAGES | {"report.json", "model-card.md", "training.png"}
     _parsed(html)
 
 
@@ -263,8 +245,106 @@ def test_a_message_is_text_and_never_markup(written):
     _, html, _ = written(
         run=RunHeader(profile="quick"), failures=(Failure(stage="ingest", message="<script>alert(1)</script>"),)
     )
-    assert "<script" not in html
-    assert "&lt;script&gt;" in html
+    assert "<script>alert" not in html
+    assert html.count("<script>") == 1
+    assert "&lt;script&gt;alert" in html
+
+
+def test_the_one_script_is_the_one_that_the_policy_allows(published):
+    _, html, _ = published
+    (script,) = re.findall(r"<script>(.*?)</script>", html, flags=re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (allowed,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', html)
+    assert f"script-src &#39;sha256-{digest}&#39;" in allowed
+    assert allowed.startswith("default-src &#39;none&#39;")
+
+
+def test_every_plot_answers_where_it_is_pointed_at(published):
+    found, html, _ = published
+    for svg in re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL):
+        width, height = map(float, re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg).groups())
+        hints = re.findall(r'class="hint" cx="([-\d.]+)" cy="([-\d.]+)" r="5"><title>([^<]+)</title>', svg)
+        assert hints
+        assert all(0 <= float(x) <= width and 0 <= float(y) <= height for x, y, _ in hints)
+    ratio = next(row for row in found.rows if row.precision == "int8").ratio_to_reference
+    assert f"int8 openvino: {ratio.value:.2f} times FP32 [{ratio.low:.2f}, {ratio.high:.2f}]" in html
+
+
+def test_a_hint_lies_on_its_point():
+    with style():
+        figure, axes = new_figure()
+        axes.plot([0, 10], [0, 1], "o", color=INK, gid="points")
+        hint(axes, 10, 1, "<the last>")
+        svg = inline_svg(figure, "plot", "A plot")
+    x, y, text = re.search(r'class="hint" cx="([\d.]+)" cy="([\d.]+)" r="5"><title>(.*?)</title>', svg).groups()
+    points = re.search(r'id="plot-points".*?</g>\s*</g>', svg, flags=re.DOTALL).group()
+    drawn = [(float(a), float(b)) for a, b in re.findall(r'<use [^>]*x="([\d.]+)" y="([\d.]+)"', points)]
+    assert text == "&lt;the last&gt;"
+    assert (float(x), float(y)) == pytest.approx(drawn[-1], abs=0.1)
+
+
+def test_images_on_which_engines_disagree_are_shown_with_who_says_what(run, published):
+    _, html, _ = published
+    compared = Comparison.model_validate_json(run["comparison"].read_bytes())
+    text = " ".join(" ".join(_parsed(html).text).split())
+    first = compared.disagreements[0]
+    assert first.otherwise == ("int8@openvino",)
+    assert f"On {compared.disagreeing} of 360 test images at least one engine decides otherwise" in text
+    assert f"\u2260 int8 openvino: {first.answers['int8@openvino']:.3f}" in text
+    assert f"as the reference: 3 engines {first.file}" in text
+    wrong = compared.reference.metrics.confusion
+    assert f"wrong on {wrong.false_negative + wrong.false_positive} of 360 test images, the surest first" in text
+    images = np.load(run["tensors"] / "images.npy")
+    files = pd.read_csv(run["tensors"] / "index.csv")["file"].tolist()
+    shown = [
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(one))))
+        for one in re.findall(r"data:image/png;base64,([^\"]+)", html)
+    ]
+    assert (shown[0] == images[files.index(first.file)]).all()
+    assert [one.ndim for one in shown[:9]] == [2, 3, 3] * 3  # three pictures, each with FP32's map and INT8's
+    assert all(one.ndim == 2 for one in shown[9:])
+    assert "<span>fp32</span>" in html
+    assert "<span>int8</span>" in html
+
+
+def test_a_page_to_give_away_holds_no_radiograph_and_no_name_of_one(published):
+    _, html, folder = published
+    other = (folder / "report-without-pictures.html").read_text(encoding="utf-8")
+    assert ".jpeg" in html
+    assert not re.search(r"<img|data:image/png|\.jpeg", other)
+    assert "This copy of the report holds no radiograph." in other
+    _parsed(other)
+
+
+def test_pictures_of_other_images_are_refused(run, tmp_path, synthetic):
+    other = synthetic.tensors(tmp_path, synthetic.answers(30, seed=9))
+    with pytest.raises(DataError, match="which was scored; mend"):
+        report(run=PUBLISHED, out=tmp_path, comparison=run["comparison"], tensors=other)
+
+
+def test_a_run_in_which_nothing_differs_says_so(tmp_path_factory, synthetic, written):
+    folder, reference = tmp_path_factory.mktemp("same"), synthetic.answers(120, separation=30)
+    inputs = synthetic.inputs(folder, reference, [synthetic.done(folder, "fp32", "onnxruntime", reference)])
+    compare(**inputs, config=CompareConfig(bootstrap=200))
+    given = {"comparison": inputs["out"] / "comparison.json", "tensors": synthetic.tensors(folder, reference)}
+    _, html, _ = written(run=PUBLISHED, **given)
+    assert "None: every engine decides as the FP32 reference does on all 120 test images." in html
+    assert "None: the reference is right on all 120 test images." in html
+
+
+def test_a_comparison_from_before_there_were_cases_still_makes_a_report(run, written, tmp_path_factory):
+    old = json.loads(run["comparison"].read_text())
+    for name in ("disagreeing", "disagreements", "worst"):
+        del old[name]
+    for detail in old["details"]:
+        if detail["paired"]:
+            del detail["paired"]["shift"]
+    file = tmp_path_factory.mktemp("old") / "comparison.json"
+    file.write_text(json.dumps(old))
+    _, html, folder = written(run=PUBLISHED, comparison=file, tensors=run["tensors"])
+    assert not (folder / "shift.png").exists()
+    assert 'id="worst"' not in html
+    _parsed(html)
 
 
 def test_the_same_records_give_the_same_bytes_in_another_process(run, published, tmp_path_factory):
@@ -294,26 +374,26 @@ def test_pictures_hold_no_date_and_no_version(published):
             assert len(image.convert("L").getcolors(10_000)) > 20  # something is drawn
 
 
-def test_the_schema_file_describes_the_document(published):
-    jsonschema = pytest.importorskip("jsonschema", reason="comes with Prefect")
-    file = Path(cxr_core.report.document.__file__).with_name("report.schema.json")
-    assert json.loads(file.read_text()) == schema(), (
-        "write json.dumps(schema(), indent=1, sort_keys=True) to report.schema.json"
-    )
+def test_the_published_schema_describes_the_document(published):
     _, _, folder = published
+    schema = json.loads((PROJECT / "docs" / "schemas" / "report.schema.json").read_text())
     content = json.loads((folder / "report.json").read_text())
-    jsonschema.validate(content, schema())
+    jsonschema.validate(content, schema)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({**content, "rows": [{"precision": "fp64"}]}, schema())
+        jsonschema.validate({**content, "rows": [{"precision": "fp64"}]}, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**content, "more": 1}, schema)
 
 
 @pytest.mark.parametrize(
     ("argument", "content", "words"),
     [
-        ("comparison", "{}", "a comparison expected"),
-        ("comparison", "no json", "a comparison expected"),
+        ("comparison", "{}", "what the stage compare writes expected"),
+        ("comparison", "no json", "mend: run compare again"),
         ("checkpoint", "{}", "a checkpoint expected, but model: Field required"),
         ("parity", "[1]", "a JSON object expected"),
+        ("occlusion", "{}", "what the stage occlusion writes expected"),
+        ("robustness", "{}", "mend: run robustness again"),
     ],
 )
 def test_unreadable_inputs_are_refused(tmp_path, argument, content, words):
