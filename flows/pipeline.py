@@ -302,6 +302,7 @@ class _Work:
                 trained=spine.trained if spine else None,
                 gated=spine.gated if spine else None,
                 changes=changes(self.run, self.outcomes, self.ledger.finished()) if self.compared else None,
+                lowered=self.ledger.record_of("variant", Precision.INT8),
             )
         except Exception as error:  # noqa: BLE001 (the account is written whatever the report says)
             problem = problem or (error if isinstance(error, CxrError) else BranchError(f"report: {error}"))

@@ -33,6 +33,7 @@ def report(
     trained: Record | None = None,
     gated: Record | None = None,
     changes: list[BranchChange] | None = None,
+    lowered: Record | None = None,
 ) -> Arguments:
     return {
         "run": header,
@@ -41,6 +42,7 @@ def report(
         "parity": gated.output("parity.json") if gated else None,
         "failures": failures,
         "changes": AsJson([_change(change) for change in changes]) if changes else None,
+        "int8": lowered.facts.get("search") if lowered else None,
     }
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from cxr_core.evaluation.drift import Drift
 from cxr_core.evaluation.power import Power
 from cxr_core.evaluation.rows import Assessment, Choice, Comparison, Row, TestCounts
+from cxr_core.graphs.int8.found import Found
 from cxr_core.refs import Frozen, Precision
 
 INTENDED_USE = (
@@ -89,6 +90,7 @@ class Report(Frozen):
     budgets: dict[str, float]
     power: Power | None
     parity: dict[str, JsonValue]
+    int8: Found | None = None
     intended_use: str = INTENDED_USE
 
 
@@ -105,6 +107,7 @@ def document(
     parity: dict[str, JsonValue],
     failures: Sequence[Failure],
     drift: Sequence[Drift] = (),
+    int8: Found | None = None,
 ) -> Report:
     """The report of a run, however far it came. Rows of failed branches are added where compare has none."""
     compared = comparison.rows if comparison else ()
@@ -129,6 +132,7 @@ def document(
         budgets=comparison.budgets if comparison else {},
         power=comparison.power if comparison else None,
         parity=parity,
+        int8=int8,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from cxr_core.evaluation.rows import Comparison, Detail, Row
 from cxr_core.report.cells import COLUMNS, cells, first_line, verdict_word
 from cxr_core.report.document import Report
+from cxr_core.report.int8 import section
 from cxr_core.report.look import CSS
 from cxr_core.report.sections import (
     DETAIL_COLUMNS,
@@ -72,6 +73,7 @@ def _context(report: Report, comparison: Comparison | None) -> dict[str, Any]:
         "resolution_words": RESOLUTION_WORDS,
         "drift_columns": DRIFT_COLUMNS,
         "drift": drift_lines(report),
+        "int8": section(report.int8),
         "warnings": report.warnings,
         "intended_use": report.intended_use,
     }

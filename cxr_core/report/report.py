@@ -12,6 +12,7 @@ from cxr_core.evaluation.drift import drifts, read_changes
 from cxr_core.evaluation.reading import what
 from cxr_core.evaluation.rows import Comparison
 from cxr_core.evaluation.writing import write_json
+from cxr_core.graphs.int8.found import Found
 from cxr_core.progress import Progress, silent
 from cxr_core.report.document import Failure, ModelFacts, RunHeader, document
 from cxr_core.report.drawing import inline_svg, save_png, style
@@ -31,6 +32,7 @@ def report(
     parity: Path | None = None,
     failures: tuple[Failure, ...] = (),
     changes: Path | None = None,
+    int8: Found | None = None,
     progress: Progress = silent,
 ) -> dict[str, JsonValue]:
     """Write the report of a run, however far it came.
@@ -41,6 +43,7 @@ def report(
         parity: ``parity.json``; its plain values are shown.
         failures: what broke. A failed branch that the comparison already has a row for is not added twice.
         changes: branches whose engine is another than in the last green run, see ``cxr_core.evaluation.drift``.
+        int8: the account of the search for INT8; None if there was none.
 
     Returns:
         Facts: ``state``, the verdicts, the recommendation, whether the images are phantoms.
@@ -50,7 +53,7 @@ def report(
     """
     compared = _comparison(comparison)
     drift = drifts(read_changes(changes), compared.rows, compared.threshold) if compared else ()
-    written = document(run, compared, _model(checkpoint), _parity(parity), failures, drift)
+    written = document(run, compared, _model(checkpoint), _parity(parity), failures, drift, int8)
     write_json(out / "report.json", written)
     figures = _draw(out, compared, checkpoint, progress)
     (out / "report.html").write_text(page(written, compared, figures), encoding="utf-8")

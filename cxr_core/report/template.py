@@ -50,6 +50,11 @@ or that the branch did not reach.</p>{% endif %}
 {% if drift %}<h2>Drift since the last green run</h2>{{ grid('', drift_columns, drift) }}
 <p class="soft">Before and after, for each engine that is not the same as then. Flips: images, of those that both runs
 scored, whose decision is another now.</p>{% endif %}
+{% if int8 %}<h2>INT8 within its budget</h2><p>{{ int8.answer }}</p>
+<div class="pair">{{ grid('Calibrators, everything quantised', int8.trial_columns, int8.calibrators) }}
+{% if int8.curve %}{{ grid('Accuracy against time', int8.trial_columns, int8.curve) }}
+{{ grid(int8.sensitivity_title, int8.sensitivity_columns, int8.sensitivity) }}{% endif %}</div>
+<p class="soft">{{ int8.words }}</p>{% endif %}
 {% if measured %}<h2>What was measured</h2>
 <div class="scroll facts"><table><tbody>{% for name, text in measured %}
 <tr><th scope="row">{{ name }}</th><td>{{ text }}</td></tr>{% endfor %}</tbody></table></div>{% endif %}
