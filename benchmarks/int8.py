@@ -90,11 +90,11 @@ def _compared(
     ours_left = facts["search"]["chosen"]
     rows: list[Paired | Beside] = [
         Beside("int8", f"search, {about}", "s", "", ours_took, theirs_took),
-        Beside("int8", "our estimate of the time left in float32", "share", "", ours_left["time_share"], None),
+        Beside("int8", f"estimated time left in float32, {about}", "share", "", ours_left["time_share"], None),
     ]
     for where, judge in (("held back", held_back), ("validation", unseen)):
         (shift, flips), (their_shift, their_flips) = judge.moved(ours), judge.moved(other)
-        judged = f"{where}, {len(judge.images)} images"
+        judged = f"{where} ({len(judge.images)} images), {about}"
         bound = f"<= {config.int8_shift:g}" if judge is held_back else ""
         allowed = f"<= {int(config.int8_flips * len(judge.images))}" if judge is held_back else ""
         rows.append(Beside("int8", f"mean |delta p|, {judged}", "", bound, shift, their_shift))
