@@ -15,6 +15,7 @@ from cxr_core.graphs.answers import Answering, probabilities
 from cxr_core.graphs.int8.calibrators import CALIBRATORS
 from cxr_core.graphs.int8.found import Found
 from cxr_core.graphs.int8.rules import check_rules, quantised_nodes
+from cxr_core.graphs.int8.search import Budget
 from cxr_core.graphs.metadata import read_metadata
 from cxr_core.graphs.variants import variant
 from cxr_core.refs import Precision
@@ -138,6 +139,16 @@ def test_a_node_made_hard_on_purpose_is_the_one_that_is_left(
     assert found.sensitivity[0].node == planted[0]
     assert [one.node for one in found.sensitivity if one.left] == planted
     assert found.held and moved(graph, lowered, images) <= 2 * usual
+
+
+def test_either_half_of_the_budget_can_break_it(exported: Path, held_back: Path) -> None:
+    model, images = onnx.load(exported), np.load(held_back)
+    expected = Answering(exported)(images, 8)
+    expected[:2] = expected[:2, ::-1] * 9  # two decisions are turned round, whatever the threshold
+    flips = Budget(images, expected, read_metadata(model), 1.0, 1.0).judge(model)[1]
+    assert flips in (1, 2)
+    for shift, share, held in ((1.0, flips / 24, True), (1.0, (flips - 0.5) / 24, False), (1e-4, 1.0, False)):
+        assert Budget(images, expected, read_metadata(model), shift, share).judge(model)[2] is held
 
 
 def test_what_cannot_be_held_is_said_and_nothing_is_left(exported: Path, searching: Searching) -> None:
