@@ -64,7 +64,8 @@ check: install  ## ruff, mypy, import floors
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: install  ## measured ratios, both sides interleaved in one run
+bench: install  ## measured ratios, both sides interleaved in one run; installs the other sides
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks
 
 screenshots: install setup-ui  ## pictures of the UI for docs/images

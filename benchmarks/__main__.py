@@ -12,14 +12,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import agreement, cached_run, evaluation, mirror, nights, retry, store, training
-from benchmarks.pairs import Growth, Paired
+from benchmarks import agreement, cached_run, evaluation, int8, mirror, nights, retry, store, training
+from benchmarks.pairs import Beside, Growth, Paired
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
-ALL: dict[str, Callable[[int], Sequence[Paired | Growth]]] = {
+ALL: dict[str, Callable[[int], Sequence[Paired | Growth | Beside]]] = {
     "agreement": agreement.measure,
     "cached_run": cached_run.measure,
     "evaluation": evaluation.measure,
+    "int8": int8.measure,
     "mirror": mirror.measure,
     "nights": nights.measure,
     "retry": retry.measure,

@@ -75,6 +75,27 @@ class Growth:
         return {"what": self.what, "unit": self.unit, "steps": self.steps}
 
 
+@dataclass
+class Beside:
+    """One figure of both sides (None: the other has none), measured once, whose ratio would say nothing."""
+
+    bench: str
+    what: str
+    unit: str
+    target: str
+    mine: float
+    other: float | None
+
+    def row(self) -> tuple[str, ...]:
+        """For the table."""
+        other = "" if self.other is None else f"{self.other:.4g} {self.unit}"
+        return self.what, f"{self.mine:.4g} {self.unit}", other, "", self.target, "1"
+
+    def plain(self) -> dict[str, object]:
+        """For JSON."""
+        return {"what": self.what, "target": self.target, "unit": self.unit, "ours": self.mine, "other": self.other}
+
+
 def in_turns(pair: Paired, mine: Callable[[], float], other: Callable[[], float], rounds: int) -> Paired:
     """A B, B A, A B ...: each returns its figure. One round before is not counted."""
     for number in range(rounds + 1):

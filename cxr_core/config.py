@@ -53,6 +53,9 @@ class CalibrationConfig(Frozen):
     """The INT8 calibration set: training patients only, stratified."""
 
     images: Annotated[int, Field(ge=16)] = 256
+    held_back: Annotated[
+        int, Field(ge=16, description="images of other training patients at most, on which a search for INT8 is judged")
+    ] = 128
     seed: Seed = 0
 
 
@@ -114,7 +117,11 @@ class ParityConfig(Frozen):
 class VariantConfig(Frozen):
     """How a graph is lowered to a precision."""
 
-    int8_method: Literal["minmax", "entropy", "percentile"] = "minmax"
+    int8_method: Literal["search", "minmax", "percentile", "entropy", "mse"] = Field(
+        "search", description="a calibrator quantises all; search takes the best, and leaves FP32 where the budget asks"
+    )
+    int8_shift: Share = Field(0.005, description="budget of the search: mean |delta p| on held-back training patients")
+    int8_flips: Share = Field(0.01, description="budget of the search: share of changed decisions there")
     keep_squeeze_excite: bool = Field(True, description="squeeze-excite blocks stay in high precision")
     keep_stem: bool = Field(True, description="the first convolution, which reads the image, stays in high precision")
 

@@ -71,6 +71,12 @@ class Ledger:
         """
         return self.submit(task, **parameters).future.result()
 
+    def record_of(self, name: str, precision: Precision) -> Record | None:
+        """What that stage left for that precision; None unless it was submitted and completed. Waits for it."""
+        return next(
+            (entry.record for entry in self.entries if (entry.name, entry.precision) == (name, precision)), None
+        )
+
     def failures(self, *, first_line: bool = False) -> list[dict[str, JsonValue]]:
         """Every stage that failed of itself: stage, precision, backend, message, kind of error.
 

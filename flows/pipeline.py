@@ -326,6 +326,7 @@ class _Work:
                 occluded=self.looked.get("occlusion"),
                 tried=self.looked.get("robustness"),
                 changes=changes(self.run, self.outcomes, self.ledger.finished()) if self.compared else None,
+                lowered=self.ledger.record_of("variant", Precision.INT8),
             )
         except Exception as error:  # noqa: BLE001 (the account is written whatever the report says)
             problem = problem or (error if isinstance(error, CxrError) else BranchError(f"report: {error}"))

@@ -36,6 +36,7 @@ def report(
     frozen: Record | None = None,
     occluded: Record | None = None,
     tried: Record | None = None,
+    lowered: Record | None = None,
 ) -> Arguments:
     return {
         "run": header,
@@ -47,6 +48,7 @@ def report(
         "occlusion": occluded.output("occlusion.json") if occluded else None,
         "robustness": tried.output("robustness.json") if tried else None,
         "changes": AsJson([_change(change) for change in changes]) if changes else None,
+        "int8": lowered.facts.get("search") if lowered else None,
     }
 
 

@@ -13,4 +13,5 @@ def variant(precision: Precision, exported: Record, calibrated: Record, config: 
         # One graph serves both; they differ by a flag of the builder.
         "precision": Precision.FP32 if precision is Precision.TF32 else precision,
         "config": config,
+        "held_back": calibrated.output("held_back.npy") if precision is Precision.INT8 else None,
     }

@@ -28,16 +28,33 @@ def calibration(*, tensors: Path, out: Path, config: CalibrationConfig) -> dict[
 
     The array is uint8 ``[images, 1, H, W]``, the table has the tensors' index rows in the same order.
     Each kind gets its share in train; a patient gives a second image only after all have given one.
+    ``held_back.npy`` and ``held_back.csv`` are chosen alike, from other training patients: what judges a calibration
+    must not have made it. They are at most ``config.held_back`` and at most a third of the patients, and none where
+    the calibration set then were too small.
 
     Raises:
         DataError: train has too few images, or the choice would not pass :func:`check_calibration`.
     """
     data = open_tensors(tensors)
-    rows = _choose(data, config)
+    usable = _usable(data)
+    judging = _held_back(data, usable, config)
+    rows = _choose(data, _apart(data, usable, judging), config)
+    check_calibration(*_written(data, rows, out / "calibration"), data)
+    held_back, table = _written(data, judging, out / "held_back")
+    _check_patients(table, data)
+    _check_pixels(held_back, table, data)
+    return {**_counted(data, rows), "held_back": _counted(data, judging)}
+
+
+def _written(data: Tensors, rows: np.ndarray, path: Path) -> tuple[np.ndarray, pd.DataFrame]:
     images, table = data.images[rows][:, None], data.index.iloc[rows]
-    check_calibration(images, table, data)
-    np.save(out / "calibration.npy", images)
-    write_table(out / "calibration.csv", INDEX, table[list(INDEX)].itertuples(index=False))
+    np.save(path.with_suffix(".npy"), images)
+    write_table(path.with_suffix(".csv"), INDEX, table[list(INDEX)].itertuples(index=False))
+    return images, table
+
+
+def _counted(data: Tensors, rows: np.ndarray) -> dict[str, JsonValue]:
+    table = data.index.iloc[rows]
     kinds: dict[str, JsonValue] = {str(k): int(v) for k, v in sorted(table["kind"].value_counts().items())}
     return {"images": len(rows), "patients": int(table["patient"].nunique()), "kinds": kinds}
 
@@ -118,28 +135,52 @@ def _digest(image: np.ndarray) -> bytes:
     return hashlib.sha256(image.tobytes()).digest()
 
 
-def _choose(data: Tensors, config: CalibrationConfig) -> np.ndarray:
-    """Row numbers, ascending."""
-    rows = _usable(data)
-    if len(rows) < config.images:
+def _choose(data: Tensors, usable: np.ndarray, config: CalibrationConfig) -> np.ndarray:
+    """Row numbers of the calibration images, ascending."""
+    if len(usable) < config.images:
         raise DataError(
-            f"expected at least {config.images} usable training images for calibration, found {len(rows)}; "
+            f"expected at least {config.images} usable training images for calibration, found {len(usable)}; "
             "lower calibration.images or add training images"
         )
-    rows = np.random.default_rng(config.seed).permutation(rows)
+    return _taken(data, usable, config.images, config.seed)
+
+
+def _held_back(data: Tensors, usable: np.ndarray, config: CalibrationConfig) -> np.ndarray:
+    """Row numbers of the images that judge a calibration, ascending."""
+    patients = data.index["patient"].iloc[usable].nunique()
+    rows = _taken(data, usable, min(config.held_back, patients // 3), config.seed)
+    return rows if len(_apart(data, usable, rows)) >= config.images else rows[:0]
+
+
+def _apart(data: Tensors, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Those of ``rows`` that share neither patient nor picture with ``others``."""
+    patients = data.index["patient"].to_numpy()
+    return _without(data, rows[~np.isin(patients[rows], patients[others])], others)
+
+
+def _taken(data: Tensors, rows: np.ndarray, images: int, seed: int) -> np.ndarray:
+    """So many of ``rows``, ascending: each kind in proportion, as many patients as there are."""
+    if not images:
+        return rows[:0]
+    rows = np.random.default_rng(seed).permutation(rows)
     chosen = data.index.iloc[rows]
     # One image of every patient before a second of any; the sort is stable, so the shuffle decides the rest.
     rows = rows[np.argsort(chosen.groupby("patient").cumcount().to_numpy(), kind="stable")]
     kinds = data.index["kind"].to_numpy()[rows]
-    taken = [rows[kinds == kind][:count] for kind, count in _quotas(kinds, config.images).items()]
+    taken = [rows[kinds == kind][:count] for kind, count in _quotas(kinds, images).items()]
     return np.sort(np.concatenate(taken))
 
 
 def _usable(data: Tensors) -> np.ndarray:
-    """Training rows whose small picture no held-out image shares (two files can look alike once they are resized)."""
+    """Training rows whose small picture no held-out image shares."""
     train = data.select("train")
-    held_out = _digests(data.images[np.setdiff1d(np.arange(len(data.images)), train)])
-    return np.array([row for row in train if _digest(data.images[row]) not in held_out], np.int64)
+    return _without(data, train, np.setdiff1d(np.arange(len(data.images)), train))
+
+
+def _without(data: Tensors, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Those of ``rows`` whose picture is none of ``others``: two files can look alike once they are resized."""
+    known = _digests(data.images[others])
+    return np.array([row for row in rows if _digest(data.images[row]) not in known], np.int64)
 
 
 def _quotas(kinds: np.ndarray, images: int) -> dict[str, int]:

@@ -9,6 +9,7 @@ from cxr_core.evaluation.drift import Drift
 from cxr_core.evaluation.power import Power
 from cxr_core.evaluation.rows import Assessment, Choice, Comparison, Row, TestCounts
 from cxr_core.evaluation.trials import Robustness
+from cxr_core.graphs.int8.found import Found
 from cxr_core.refs import Frozen, Precision
 
 INTENDED_USE = (
@@ -95,6 +96,7 @@ class Report(Frozen):
     parity: dict[str, JsonValue]
     robustness: Robustness | None = None
     limits: tuple[str, ...] = ()
+    int8: Found | None = None
     intended_use: str = INTENDED_USE
 
 
@@ -106,6 +108,7 @@ def document(
     failures: Sequence[Failure],
     drift: Sequence[Drift] = (),
     robustness: Robustness | None = None,
+    int8: Found | None = None,
 ) -> Report:
     """The report of a run, however far it came. Rows of failed branches are added where compare has none."""
     compared = comparison.rows if comparison else ()
@@ -131,6 +134,7 @@ def document(
         power=comparison.power if comparison else None,
         parity=parity,
         robustness=robustness,
+        int8=int8,
     )
 
 

@@ -8,6 +8,7 @@ from cxr_core.report.cells import COLUMNS, cells, first_line, verdict_word
 from cxr_core.report.document import Report
 from cxr_core.report.gallery import Shown
 from cxr_core.report.hover import SCRIPT, policy
+from cxr_core.report.int8 import section
 from cxr_core.report.look import CSS
 from cxr_core.report.sections import (
     DETAIL_COLUMNS,
@@ -125,6 +126,7 @@ def _context(report: Report, comparison: Comparison | None) -> dict[str, Any]:
         "drift_columns": DRIFT_COLUMNS,
         "drift": drift_lines(report),
         "limits": [sentence.split(": ", 1) for sentence in report.limits],
+        "int8": section(report.int8),
         "warnings": report.warnings,
         "intended_use": report.intended_use,
     }

@@ -14,6 +14,7 @@ from cxr_core.evaluation.reading import what
 from cxr_core.evaluation.rows import Comparison
 from cxr_core.evaluation.trials import Robustness
 from cxr_core.evaluation.writing import write_json
+from cxr_core.graphs.int8.found import Found
 from cxr_core.progress import Progress, silent
 from cxr_core.report.card import card
 from cxr_core.report.document import Failure, ModelFacts, RunHeader, document
@@ -48,6 +49,7 @@ def report(
     tensors: Path | None = None,
     occlusion: Path | None = None,
     robustness: Path | None = None,
+    int8: Found | None = None,
     progress: Progress = silent,
 ) -> dict[str, JsonValue]:
     """Write the report of a run, however far it came.
@@ -60,6 +62,7 @@ def report(
         tensors: the frozen tensors, for the pictures of single test images; None for a report without any.
         occlusion: ``occlusion.json``, maps over some of those pictures. ``robustness``: ``robustness.json``.
         changes: branches whose engine is another than in the last green run, see ``cxr_core.evaluation.drift``.
+        int8: the account of the search for INT8; None if there was none.
 
     Returns:
         Facts: ``state``, the verdicts, the recommendation, whether the images are phantoms.
@@ -70,7 +73,7 @@ def report(
     compared = _read(Comparison, comparison)
     drift = drifts(read_changes(changes), compared.rows, compared.threshold) if compared else ()
     tried = _read(Robustness, robustness)
-    written = document(run, compared, _model(checkpoint), _parity(parity), failures, drift, tried)
+    written = document(run, compared, _model(checkpoint), _parity(parity), failures, drift, tried, int8)
     written = written.model_copy(update={"limits": limits(written)})
     write_json(out / "report.json", written)
     if written.model:

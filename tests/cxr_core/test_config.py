@@ -60,6 +60,10 @@ def _nested(field: str, value: object) -> Any:
             }.items()
             for value in values
         ),
+        ("variant.int8_method", "guess", "variant.int8_method"),
+        ("variant.int8_shift", 1.5, "variant.int8_shift"),
+        ("variant.int8_flips", float("nan"), "variant.int8_flips"),
+        ("calibration.held_back", 15, "calibration.held_back"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(field: str, value: object, says: str) -> None:

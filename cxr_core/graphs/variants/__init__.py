@@ -17,17 +17,19 @@ def variant(
     out: Path,
     precision: Precision,
     config: VariantConfig,
+    held_back: Path | None = None,
     progress: Progress = silent,
 ) -> dict[str, JsonValue]:
     """Write ``out/variant.onnx`` and say what was lowered, what was kept, and how far the answers moved.
 
     ``calibration`` is uint8 ``[n, 1, H, W]``; up to 64 of its images are answered by the variant and
-    by the float32 graph (``check`` in the facts).
+    by the float32 graph (``check`` in the facts). ``held_back``, of the same shape, is what a search
+    for INT8 is judged on (``search`` in the facts, see :class:`cxr_core.graphs.int8.found.Found`).
 
     Raises:
         ModelError: the graph breaks its contract or cannot be lowered.
-        UsageError: no calibration images, or a precision that has no variant.
-        DataError: calibration images of another shape, too few, blank, or noise.
+        UsageError: no calibration images, no held-back ones for a search, or a precision that has no variant.
+        DataError: calibration or held-back images of another shape, too few, blank, or noise.
     """
     # Here, so that a package that is only looked at loads no library.
     from cxr_core.graphs.variants import bf16, fp16, fp32, int8
@@ -43,5 +45,5 @@ def variant(
     if precision not in rooms:
         raise UsageError(f"there is no {precision} variant; choose one of {', '.join(rooms)}")
     written = out / "variant.onnx"
-    facts = rooms[precision](open_source(graph, calibration), written, config, progress)
+    facts = rooms[precision](open_source(graph, calibration, held_back), written, config, progress)
     return {"precision": str(precision), **facts, "bytes": written.stat().st_size}

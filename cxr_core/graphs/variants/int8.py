@@ -5,43 +5,51 @@ biases, and of a residual sum only the skip branch quantised, so that convolutio
 fused. Only convolutions and the classifier are quantised; preprocessing has neither.
 """
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import onnx
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from pydantic import JsonValue
 
 from cxr_core.config import VariantConfig
-from cxr_core.graphs.answers import Answering, Images, shift
-from cxr_core.graphs.files import INPUT, save_graph
+from cxr_core.graphs.answers import Answering, shift
+from cxr_core.graphs.files import save_graph
+from cxr_core.graphs.int8.calibrators import clips, histograms
+from cxr_core.graphs.int8.found import Found
+from cxr_core.graphs.int8.qdq import activations, named, quantisable, quantised
+from cxr_core.graphs.int8.rules import QUANTISED, check_rules, nothing_quantised, quantised_nodes
+from cxr_core.graphs.int8.search import Budget, search
 from cxr_core.graphs.metadata import write_metadata
+from cxr_core.graphs.ranges import largest_values
 from cxr_core.graphs.structure import Structure
-from cxr_core.graphs.variants.rules import QUANTISED, check_rules, quantised_nodes
 from cxr_core.graphs.variants.source import BATCH, Source
 from cxr_core.progress import Progress
 
-_METHODS = {
-    "minmax": CalibrationMethod.MinMax,
-    "entropy": CalibrationMethod.Entropy,
-    "percentile": CalibrationMethod.Percentile,
-}
-
 
 def lowered(source: Source, written: Path, config: VariantConfig, progress: Progress) -> dict[str, JsonValue]:
-    """Calibrate on all images and write the Q/DQ graph.
+    """Calibrate on all images and write the Q/DQ graph; a search also judges on the held-back patients.
 
     Raises:
         ModelError: nothing in the graph can be quantised, or the result breaks the rules above.
+        UsageError, DataError: a search without held-back images, or with too few or foreign ones.
     """
     model = named(source.model)
     kept = kept_nodes(model, config)
-    quantised = _quantised(model, kept, source.images, config, written, progress)
-    write_metadata(quantised, source.metadata)
-    check_rules(quantised)
-    save_graph(quantised, written)
+    by_rule = [name for names in kept.values() for name in names]
+    if not quantisable(model, by_rule):
+        raise nothing_quantised()
+    told: dict[str, JsonValue] = {}
+    if config.int8_method == "search":
+        graph, found = _searched(source, model, by_rule, config, progress)
+        kept["budget"] = [node.node for node in found.sensitivity if node.left]
+        told["search"] = found.model_dump(mode="json")
+    else:
+        graph = _plain(source, model, by_rule, config, progress)
+    write_metadata(graph, source.metadata)
+    check_rules(graph)
+    save_graph(graph, written)
     progress(1, 1, "checking the answers")
-    return _facts(source, quantised, kept, written)
+    return {**_facts(source, graph, kept, written), **told}
 
 
 def kept_nodes(model: onnx.ModelProto, config: VariantConfig) -> dict[str, list[str]]:
@@ -61,87 +69,36 @@ def kept_nodes(model: onnx.ModelProto, config: VariantConfig) -> dict[str, list[
     }
 
 
-def named(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same graph with a name of its own for every node: the quantiser leaves nodes out by name."""
-    copied = onnx.ModelProto()
-    copied.CopyFrom(model)
-    taken: set[str] = set()
-    for place, node in enumerate(copied.graph.node):
-        if not node.name or node.name in taken:
-            node.name = f"{node.op_type}@{place}"
-        taken.add(node.name)
-    return copied
-
-
-def _quantised(
-    model: onnx.ModelProto,
-    kept: dict[str, list[str]],
-    images: Images,
-    config: VariantConfig,
-    scratch: Path,
-    progress: Progress,
+def _plain(
+    source: Source, model: onnx.ModelProto, kept: Collection[str], config: VariantConfig, progress: Progress
 ) -> onnx.ModelProto:
-    quantize_static(
-        model,
-        scratch,
-        _Reader(images, progress),
-        quant_format=QuantFormat.QDQ,
-        op_types_to_quantize=QUANTISED,
-        nodes_to_exclude=[name for names in kept.values() for name in names],
-        per_channel=True,
-        reduce_range=False,
-        activation_type=QuantType.QInt8,
-        weight_type=QuantType.QInt8,
-        calibrate_method=_METHODS[config.int8_method],
-        calibration_providers=["CPUExecutionProvider"],
-        extra_options={
-            "ActivationSymmetric": True,
-            "WeightSymmetric": True,
-            "QuantizeBias": False,
-            "AddQDQPairToWeight": True,
-            "OpTypesToExcludeOutputQuantization": QUANTISED,
-            "CalibStridedMinMax": 1,  # ranges batch by batch: the histogram methods would keep every activation
-        },
+    """Everything quantised, by one calibrator."""
+    tensors = activations(model, quantisable(model, kept))
+    if config.int8_method == "minmax":  # needs no histogram
+        progress(0, 1, "calibrating")
+        return quantised(model, largest_values(model, tensors, source.images), kept)
+    return quantised(model, clips(histograms(model, tensors, source.images, progress), config.int8_method), kept)
+
+
+def _searched(
+    source: Source, model: onnx.ModelProto, kept: Collection[str], config: VariantConfig, progress: Progress
+) -> tuple[onnx.ModelProto, Found]:
+    """As much quantised as the budget allows."""
+    held_back = source.held_back()
+    budget = Budget(
+        images=held_back,
+        expected=Answering(source.path)(held_back, BATCH),
+        metadata=source.metadata,
+        shift=config.int8_shift,
+        flips=config.int8_flips,
     )
-    return _plain(onnx.load(scratch), model)
+    seen = histograms(model, activations(model, quantisable(model, kept)), source.images, progress)
+    return search(model, kept, seen, source.sample, budget, progress)
 
 
-def _plain(quantised: onnx.ModelProto, model: onnx.ModelProto) -> onnx.ModelProto:
-    """Without what the quantiser adds: operator sets that no node uses, inferred shapes, its own name."""
-    standard = [entry for entry in quantised.opset_import if entry.domain in ("", "ai.onnx")]
-    del quantised.opset_import[:], quantised.graph.value_info[:]
-    quantised.opset_import.extend(standard)
-    quantised.ir_version = model.ir_version
-    quantised.producer_name, quantised.producer_version = model.producer_name, model.producer_version
-    return quantised
-
-
-class _Reader(CalibrationDataReader):  # type: ignore[misc]
-    """Calibration images as the float32 graph takes them, in batches."""
-
-    def __init__(self, images: Images, progress: Progress) -> None:
-        self.images, self.progress = images, progress
-        self.set_range(0, len(self))
-
-    def __len__(self) -> int:
-        return -(-len(self.images) // BATCH)
-
-    def set_range(self, start_index: int, end_index: int) -> None:
-        self.waiting = iter(range(start_index, end_index))
-
-    def get_next(self) -> dict[str, Any] | None:
-        batch = next(self.waiting, None)
-        if batch is None:
-            return None
-        self.progress(batch, len(self), "calibrating")
-        return {INPUT: self.images[batch * BATCH : (batch + 1) * BATCH].astype("float32")}
-
-
-def _facts(
-    source: Source, quantised: onnx.ModelProto, kept: dict[str, list[str]], written: Path
-) -> dict[str, JsonValue]:
-    ops = [node.op_type for node in quantised.graph.node]
-    total, lowered_count = len(source.model.graph.node), len(quantised_nodes(quantised))
+def _facts(source: Source, graph: onnx.ModelProto, kept: dict[str, list[str]], written: Path) -> dict[str, JsonValue]:
+    ops = [node.op_type for node in graph.graph.node]
+    total, lowered_count = len(source.model.graph.node), len(quantised_nodes(graph))
     answers = Answering(written, "basic")(source.sample, BATCH)
     return {
         "nodes": {"total": total, "lowered": lowered_count, "kept": total - lowered_count},

@@ -42,6 +42,27 @@ def test_a_patient_gives_a_second_image_only_after_all_have_given_one(folder: Pa
     assert facts["patients"] == table["patient"].nunique() == 20
 
 
+def test_what_judges_a_calibration_comes_from_other_training_patients(folder: Path, tmp_path: Path) -> None:
+    facts, _, table = _calibrate(folder, tmp_path / "out", held_back=16)
+    images, judging = read_calibration(tmp_path / "out/held_back.npy", tmp_path / "out/held_back.csv")
+    data = open_tensors(folder)
+    assert not set(judging["patient"]) & set(table["patient"])
+    assert set(judging["file"]) <= set(data.index["file"].iloc[data.select("train")])
+    assert np.array_equal(images[:, 0], data.images[judging["row"]])
+    assert facts["held_back"] == {
+        "images": len(judging),
+        "patients": judging["patient"].nunique(),
+        "kinds": judging["kind"].value_counts().to_dict(),
+    }
+    assert 0 < len(judging) <= 16
+
+
+def test_where_calibration_needs_every_training_image_nothing_is_held_back(folder: Path, tmp_path: Path) -> None:
+    images = len(open_tensors(folder).select("train"))
+    facts, *_ = _calibrate(folder, tmp_path / "out", images=images)
+    assert (facts["images"], facts["held_back"]["images"]) == (images, 0)
+
+
 def test_the_seed_decides(folder: Path, tmp_path: Path) -> None:
     seen = [tuple(_calibrate(folder, tmp_path / str(n), seed=seed)[2]["file"]) for n, seed in enumerate((0, 0, 1))]
     assert seen[0] == seen[1] != seen[2]

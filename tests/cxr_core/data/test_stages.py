@@ -48,7 +48,7 @@ def test_every_stage_takes_json_and_leaves_its_artifacts(
         "ingest": ["manifest.csv", "quarantine.csv", "thumbs.npy"],
         "split": ["shortcuts.json", "split.csv", "warnings.json"],
         "tensors": ["tensors"],
-        "calibration": ["calibration.csv", "calibration.npy"],
+        "calibration": ["calibration.csv", "calibration.npy", "held_back.csv", "held_back.npy"],
     }
     assert str(tmp_path) not in json.dumps(facts)
 

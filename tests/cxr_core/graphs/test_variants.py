@@ -14,9 +14,9 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from cxr_core.config import VariantConfig
 from cxr_core.errors import DataError, ModelError, UsageError
 from cxr_core.graphs.answers import Answering
+from cxr_core.graphs.int8.rules import check_rules, quantised_nodes
 from cxr_core.graphs.metadata import read_metadata
 from cxr_core.graphs.variants import variant
-from cxr_core.graphs.variants.rules import check_rules, quantised_nodes
 from cxr_core.refs import Precision
 
 NETWORKS = ["efficientnet_b0", "mobilenetv3_small_100", pytest.param("resnet18", marks=pytest.mark.slow)]
@@ -40,7 +40,8 @@ def int8_of(
 
 
 def lower(graph: Path, calibration: Path, out: Path, precision: Precision, **config: Any) -> dict[str, Any]:
-    return variant(graph=graph, calibration=calibration, out=out, precision=precision, config=VariantConfig(**config))
+    chosen = VariantConfig(**{"int8_method": "minmax", **config})
+    return variant(graph=graph, calibration=calibration, out=out, precision=precision, config=chosen)
 
 
 def constants(model: onnx.ModelProto) -> dict[str, Any]:
@@ -157,7 +158,7 @@ def test_fp8_has_no_variant(exported: Path, calibration: Path, tmp_path: Path) -
         lower(exported, calibration, tmp_path, Precision.FP8)
 
 
-@pytest.mark.parametrize("method", ["entropy", "percentile"])
+@pytest.mark.parametrize("method", ["entropy", "percentile", "mse"])
 def test_other_ways_to_calibrate_cut_the_ranges(
     exported: Path, radiographs: np.ndarray[Any, np.dtype[np.uint8]], tmp_path: Path, method: str
 ) -> None:
@@ -185,24 +186,35 @@ def test_nodes_without_names_are_kept_too(
     assert facts["nodes"]["lowered"] == 54 - 18 - 1
 
 
-def test_another_process_writes_the_same_bytes(exported: Path, calibration: Path, tmp_path: Path) -> None:
+def test_another_process_writes_the_same_bytes(
+    exported: Path, calibration: Path, held_back: Path, tmp_path: Path
+) -> None:
     precisions = [Precision.FP16, Precision.BF16, Precision.INT8]
     code = (
         "import sys; from pathlib import Path; from cxr_core.config import VariantConfig; "
         "from cxr_core.refs import Precision; from cxr_core.graphs.variants import variant\n"
-        "for p in sys.argv[4:]:\n"
-        "    out = Path(sys.argv[3]) / p; out.mkdir()\n"
+        "for p in sys.argv[5:]:\n"
+        "    out = Path(sys.argv[4]) / p; out.mkdir()\n"
         "    variant(graph=Path(sys.argv[1]), calibration=Path(sys.argv[2]), out=out, precision=Precision(p), "
-        "config=VariantConfig())\n"
+        "held_back=Path(sys.argv[3]), config=VariantConfig(int8_shift=1e-4))\n"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run(
-        [sys.executable, "-c", code, exported, calibration, tmp_path, *precisions], check=True, capture_output=True
+        [sys.executable, "-c", code, exported, calibration, held_back, tmp_path, *precisions],
+        check=True,
+        capture_output=True,
     )
     for precision in precisions:
         out = tmp_path / f"here-{precision}"
         out.mkdir()
-        lower(exported, calibration, out, precision)
+        variant(
+            graph=exported,
+            calibration=calibration,
+            held_back=held_back,
+            out=out,
+            precision=precision,
+            config=VariantConfig(int8_shift=1e-4),
+        )
         here, there = (
             hashlib.sha256((folder / "variant.onnx").read_bytes()).hexdigest() for folder in (out, tmp_path / precision)
         )

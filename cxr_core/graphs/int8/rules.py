@@ -12,7 +12,8 @@ from onnx import numpy_helper
 from cxr_core.errors import ModelError
 
 QUANTISED = ["Conv", "Gemm"]
-_PAIR = ("QuantizeLinear", "DequantizeLinear")
+LEVELS = 127  # steps of INT8 above zero; symmetric, so -128 is not used
+PAIR = ("QuantizeLinear", "DequantizeLinear")
 
 
 def check_rules(model: onnx.ModelProto) -> None:
@@ -22,13 +23,10 @@ def check_rules(model: onnx.ModelProto) -> None:
         ModelError: names the first node that breaks a rule.
     """
     if not quantised_nodes(model):
-        raise ModelError(
-            f"nothing was quantised: the graph has no {' or '.join(QUANTISED)} with constant weights beyond those "
-            "that the profile's variant section keeps; leave int8 out"
-        )
+        raise nothing_quantised()
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     for node in model.graph.node:
-        if node.op_type in _PAIR:
+        if node.op_type in PAIR:
             _check_zero_point(node, constants.get(node.input[2]) if len(node.input) > 2 else None)
     for node in quantised_nodes(model):
         if node.op_type == "Conv":
@@ -41,8 +39,16 @@ def quantised_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     return [n for n in model.graph.node if n.op_type in QUANTISED and {*n.input[:2]} <= pairs.keys()]
 
 
+def nothing_quantised() -> ModelError:
+    """The refusal of a graph that int8 would leave as it is."""
+    return ModelError(
+        f"nothing was quantised: the graph has no {' or '.join(QUANTISED)} with constant weights beyond those "
+        "that the profile's variant section keeps; leave int8 out"
+    )
+
+
 def _pairs(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
-    return {node.output[0]: node for node in model.graph.node if node.op_type in _PAIR}
+    return {node.output[0]: node for node in model.graph.node if node.op_type in PAIR}
 
 
 def _check_zero_point(node: onnx.NodeProto, zero: Any) -> None:

@@ -1,0 +1,193 @@
+"""Our search for INT8 against NNCF's accuracy control on OpenVINO: same network, images, budget and judge.
+
+``CXR_BENCH_PROFILE`` names the profile, or a YAML file, whose network is trained and whose budget holds (``smoke``);
+``CXR_DATA`` a folder of radiographs, else the profile's phantoms are taken. Both sides get the same calibration images,
+16 of them first, then twice as many up to the profile's ``calibration.images``, and the same held-back ones. Each is
+then judged once more on the validation split, which neither has seen. Needs ``pip install -e '.[bench]'``.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.pairs import Beside, Paired, in_turns, seconds
+
+_BATCH = 32
+_FEWEST = 16
+_REPEATS = 4  # batches a turn
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """How far an OpenVINO model's answers on ``images`` are from those of ONNX Runtime in float32."""
+
+    images: Any
+    expected: Any
+    metadata: Any
+
+    def moved(self, model: Any) -> tuple[float, int]:
+        """Mean |delta p| and changed decisions."""
+        from cxr_core.graphs.answers import shift
+
+        batches = (self.images[i : i + _BATCH].astype(np.float32) for i in range(0, len(self.images), _BATCH))
+        found = shift(np.concatenate([model(batch)[0] for batch in batches]), self.expected, self.metadata)
+        return float(found["mean_shift"]), int(found["flips"])  # type: ignore[arg-type]
+
+
+def measure(rounds: int) -> list[Paired | Beside]:
+    """One search a side and calibration size; speeds in ``rounds`` rounds, on one thread."""
+    from cxr_core.config import load_profile
+    from flows.settings import PROFILES
+
+    name = os.environ.get("CXR_BENCH_PROFILE", "smoke")
+    profile = load_profile(Path(name) if name.endswith(".yaml") else PROFILES / f"{name}.yaml")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        tensors, graph = _trained(folder, profile)
+        found: list[Paired | Beside] = []
+        images = _FEWEST
+        while images <= profile.calibration.images:
+            found += _compared(folder / str(images), tensors, graph, profile, images, rounds)
+            images *= 2
+        return found
+
+
+def _compared(
+    folder: Path, tensors: Path, graph: Path, profile: Any, images: int, rounds: int
+) -> list[Paired | Beside]:
+    """Both sides on so many calibration images."""
+    from cxr_core.data.calibration import calibration
+    from cxr_core.data.tensors import open_tensors
+    from cxr_core.engines.openvino.library import library
+    from cxr_core.graphs.variants import variant
+    from cxr_core.refs import Precision
+
+    folder.mkdir()
+    calibration(tensors=tensors, out=folder, config=profile.calibration.model_copy(update={"images": images}))
+    data = open_tensors(tensors)
+    held_back = _judge(graph, np.load(folder / "held_back.npy"))
+    unseen = _judge(graph, data.images[data.select("val")][:, None])
+
+    facts: dict[str, Any] = {}
+    config = profile.variant.model_copy(update={"int8_method": "search"})
+    given = {"graph": graph, "calibration": folder / "calibration.npy", "held_back": folder / "held_back.npy"}
+    ours_took = seconds(
+        lambda: facts.update(variant(**given, out=folder, precision=Precision.INT8, config=config))  # type: ignore[arg-type]
+    )
+    theirs: list[Any] = []
+    theirs_took = seconds(
+        lambda: theirs.append(_accuracy_control(graph, np.load(folder / "calibration.npy"), held_back, config))
+    )
+    read = library().Core().read_model
+    exact, ours, other = (_compiled(model) for model in (read(graph), read(folder / "variant.onnx"), theirs[0]))
+
+    about = f"{profile.train.model}, {images} calibration images"
+    ours_left = facts["search"]["chosen"]
+    rows: list[Paired | Beside] = [
+        Beside("int8", f"search, {about}", "s", "", ours_took, theirs_took),
+        Beside("int8", f"estimated time left in float32, {about}", "share", "", ours_left["time_share"], None),
+    ]
+    for where, judge in (("held back", held_back), ("validation", unseen)):
+        (shift, flips), (their_shift, their_flips) = judge.moved(ours), judge.moved(other)
+        judged = f"{where} ({len(judge.images)} images), {about}"
+        bound = f"<= {config.int8_shift:g}" if judge is held_back else ""
+        allowed = f"<= {int(config.int8_flips * len(judge.images))}" if judge is held_back else ""
+        rows.append(Beside("int8", f"mean |delta p|, {judged}", "", bound, shift, their_shift))
+        rows.append(Beside("int8", f"flips, {judged}", "", allowed, flips, their_flips))
+    batch = np.repeat(held_back.images, -(-_BATCH // len(held_back.images)), axis=0)[:_BATCH].astype(np.float32)
+    return [*rows, *_speeds(about, {"ours": ours, "NNCF": other, "FP32": exact}, batch, rounds)]
+
+
+def _speeds(about: str, models: dict[str, Any], batch: Any, rounds: int) -> list[Paired]:
+    """Images a second, in turns: ours against theirs, and either against float32."""
+
+    def rate(name: str) -> Callable[[], float]:
+        return lambda: _REPEATS * len(batch) / seconds(lambda: [models[name](batch) for _ in range(_REPEATS)])
+
+    rates = {name: rate(name) for name in models}
+    return [
+        in_turns(Paired("int8", f"{a} / {b}, {about}", target, "images/s"), rates[a], rates[b], rounds)
+        for a, b, target in (("ours", "NNCF", ">= 1"), ("ours", "FP32", ""), ("NNCF", "FP32", ""))
+    ]
+
+
+def _accuracy_control(graph: Path, images: Any, judge: _Judge, config: Any) -> Any:
+    """NNCF's answer to the same budget: a metric that falls by 1 as soon as either half of the budget is used up."""
+    from cxr_core.engines.openvino.library import library
+
+    openvino = library()  # before NNCF, so that neither reports to anybody
+    import nncf
+
+    allowed = max(config.int8_flips * len(judge.images), 0.5)  # one flip is too many where none is allowed
+
+    def used(model: Any, items: Any) -> tuple[float, None]:
+        del items  # NNCF hands over a subset while it ranks; the budget is judged on all
+        shift, flips = judge.moved(model)
+        return -max(shift / config.int8_shift, flips / allowed), None
+
+    def dataset(of: Any) -> Any:
+        return nncf.Dataset([image[None].astype(np.float32) for image in of])
+
+    return nncf.quantize_with_accuracy_control(
+        openvino.Core().read_model(graph),
+        calibration_dataset=dataset(images),
+        validation_dataset=dataset(judge.images),
+        validation_fn=used,
+        max_drop=1.0,
+        drop_type=nncf.DropType.ABSOLUTE,
+        target_device=nncf.TargetDevice.CPU,
+        subset_size=len(images),
+    )
+
+
+def _judge(graph: Path, images: Any) -> _Judge:
+    from cxr_core.graphs.answers import Answering
+    from cxr_core.graphs.files import open_graph
+
+    return _Judge(images, Answering(graph)(images, _BATCH), open_graph(graph)[1])
+
+
+def _compiled(model: Any) -> Any:
+    from cxr_core.config import EngineConfig
+    from cxr_core.engines.openvino.library import library
+    from cxr_core.engines.openvino.runner import properties
+    from cxr_core.refs import Precision
+
+    return library().Core().compile_model(model, "CPU", properties(Precision.INT8, EngineConfig(threads=1)))
+
+
+def _trained(folder: Path, profile: Any) -> tuple[Path, Path]:
+    """Tensors and the graph of a network trained on them, by the stages of the workflow itself."""
+    from cxr_core.data.ingest import ingest
+    from cxr_core.data.phantom import write_phantoms
+    from cxr_core.data.split import split
+    from cxr_core.data.tensors import tensors
+    from cxr_core.graphs.export import export
+    from cxr_core.training.loop import train
+
+    radiographs = Path(os.environ.get("CXR_DATA", folder / "phantoms"))
+    if "CXR_DATA" not in os.environ:
+        write_phantoms(radiographs, profile.phantom)
+    for name in ("ingest", "split", "tensors", "train", "work", "export"):
+        (folder / name).mkdir()
+    manifest, table = folder / "ingest/manifest.csv", folder / "split/split.csv"
+    ingest(folder=radiographs, out=folder / "ingest", config=profile.data)
+    split(manifest=manifest, thumbs=folder / "ingest/thumbs.npy", out=folder / "split", config=profile.split)
+    tensors(
+        folder=radiographs,
+        manifest=manifest,
+        split=table,
+        out=folder / "tensors",
+        config=profile.tensors,
+        data=profile.data,
+    )
+    frozen = folder / "tensors/tensors"
+    filter = profile.tensors.filter
+    train(tensors=frozen, out=folder / "train", work=folder / "work", config=profile.train, filter=filter)
+    export(checkpoint=folder / "train/checkpoint", out=folder / "export", config=profile.export)
+    return frozen, folder / "export/model.onnx"
