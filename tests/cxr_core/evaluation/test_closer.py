@@ -45,7 +45,7 @@ def test_a_graph_that_was_really_lowered_is_opened_and_answers_much_as_fp32(run,
     np.save(tmp_path / "calibration.npy", pictures[:64, None])
     source = run["variants"].with_name("fp32.onnx")
     given = {"graph": source, "calibration": tmp_path / "calibration.npy", "out": tmp_path}
-    variant(**given, precision=precision, config=VariantConfig(keep_stem=False))
+    variant(**given, precision=precision, config=VariantConfig(keep_stem=False, int8_method="minmax"))
     (tmp_path / "variants.json").write_text(json.dumps({"fp32": str(source), precision: "variant.onnx"}))
     opened = open_variants(tmp_path / "variants.json")
     plain, low = (opened[one](pictures[:40]) for one in (Precision.FP32, precision))
