@@ -10,6 +10,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ def measure(rounds: int) -> list[Paired | Beside]:
     from cxr_core.config import load_profile
     from flows.settings import PROFILES
 
+    if find_spec("nncf") is None:
+        raise SystemExit("nncf is not installed; it is the other side: pip install -c constraints.txt -e '.[bench]'")
     name = os.environ.get("CXR_BENCH_PROFILE", "smoke")
     profile = load_profile(Path(name) if name.endswith(".yaml") else PROFILES / f"{name}.yaml")
     with tempfile.TemporaryDirectory() as scratch:
