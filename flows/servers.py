@@ -8,13 +8,16 @@ import socket
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from cxr_core.errors import MachineError
+from cxr_core.store.locks import held
 from flows import tether
 from flows.settings import prefect_home
+from flows.showing import say
 
 _START_SECONDS = 90
 
@@ -117,19 +120,38 @@ def wait_for(address: str, server: tether.Tethered) -> None:
         time.sleep(0.1)
 
 
+@contextmanager
+def starting_alone(who: str) -> Iterator[None]:
+    """Of two that start in the same second, one waits until the other is up; the kernel frees a killed one's lock.
+
+    Two servers that make or migrate the same SQLite database at once end each other: both want to create its tables.
+    """
+    home = prefect_home()
+    home.mkdir(parents=True, exist_ok=True)
+    with held(home / "starting.lock", home, holder=who, on_wait=lambda other: say(f"waiting for {other} to be up")):
+        yield
+
+
 def own_server() -> Callable[[], None]:
     """Start a server that ends with this process, and name it to Prefect, which must not be imported yet.
 
     Returns:
         What waits until it answers; there is much to import meanwhile.
     """
+    starting = ExitStack()
+    starting.enter_context(starting_alone("cxr run"))
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     server = start_server(port, os.environ, "--no-ui", "--no-scheduler", "--no-late-runs")
     # Registered before Prefect's own, and so called after Prefect has sent its last events.
     atexit.register(tether.stop, server)
     os.environ["PREFECT_API_URL"] = f"{address}/api"
-    return lambda: wait_for(address, server)
+
+    def wait() -> None:
+        with starting:
+            wait_for(address, server)
+
+    return wait
 
 
 def log_of(name: str) -> Path:

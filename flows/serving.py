@@ -7,12 +7,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from cxr_core.errors import MachineError, UsageError
-from cxr_core.store.locks import held
 from flows import settings, tether
 from flows.answering import answer
 from flows.servers import (
@@ -25,6 +24,7 @@ from flows.servers import (
     log_of,
     running_server,
     start_server,
+    starting_alone,
     use_server,
     wait_for,
 )
@@ -44,7 +44,7 @@ def serve(port: int, host: str, auth: str | None, notify: str | None, *, as_json
         MachineError: the server did not come up; the message says where its log is.
     """
     with ExitStack() as starting:
-        starting.enter_context(_alone())
+        starting.enter_context(starting_alone("cxr serve"))
         if _up_already(host, auth, notify, as_json):
             return
         _serve(port, host, auth, notify, as_json=as_json, up=starting.close)
@@ -182,15 +182,6 @@ def _reachable(host: str) -> str:
     """How this machine itself reaches a server on that address, as it stands in a URL."""
     here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (compared with, not listened on)
     return f"[{here}]" if ":" in here else here
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Of two that start in the same second, one waits until the other is up. The kernel frees a killed one's lock."""
-    home = settings.prefect_home()
-    home.mkdir(parents=True, exist_ok=True)
-    with held(home / "serve.lock", home, holder="cxr serve", on_wait=lambda who: say(f"waiting for {who} to be up")):
-        yield
 
 
 def _up_already(host: str, auth: str | None, notify: str | None, as_json: bool) -> bool:
