@@ -154,10 +154,10 @@ def test_who_must_know_is_told_of_a_failed_night_and_once_of_a_lost_verdict(
         assert served.ended(failed)["type"] == "FAILED"
         until(lambda: any("Failed" in text for text in heard), 60, "the word of the failed night")
 
-        fault.write_text("")
+        fault.write_text("faithful")
         passed = served.start("full/nightly", **night)
         assert served.ended(passed)["type"] == "COMPLETED"
-        fault.write_text("nan:int8")
+        fault.write_text("faithful,nan:int8")
         for _ in range(2):  # lost in the first of them, and still lost in the second
             lost = served.start("full/nightly", **night, rebuild="engines")
             assert served.ended(lost)["type"] == "FAILED"  # such answers make no valid benchmark either
