@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
+from cxr_core.bench.audit import require_valid
 from cxr_core.bench.gpu_state import watching
 from cxr_core.bench.ratio import Drift, Ratio, ratio_from_rounds
 from cxr_core.bench.roofline import above_roofline
@@ -16,7 +17,7 @@ from cxr_core.config import BenchmarkConfig, EngineConfig
 from cxr_core.engines.metadata import EngineMetadata
 from cxr_core.engines.opening import open_engine
 from cxr_core.engines.registry import backend
-from cxr_core.errors import BranchError, UsageError
+from cxr_core.errors import UsageError
 from cxr_core.progress import Progress, silent
 from cxr_core.refs import Frozen
 
@@ -82,8 +83,7 @@ def ab(
                 ended = alternate(*sides, config, progress)
     for one, metadata in zip(sides, (known, against), strict=True):
         one.note(above_roofline(metadata, one.throughput_summary.images_per_second, config, engine_config))
-    if wrong := "; ".join(one.complaint for one in sides if one.complaint):
-        raise BranchError(f"not a valid measurement: {wrong}")
+    require_valid(*(one.complaint for one in sides))
     doubt = watch.complaint()
     moved = drift(*sides)
     latency, throughput = (compared(per_round, config.seed) for per_round in ratios_by_round(*sides))

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from cxr_core.bench.loop import Turn
 from cxr_core.engines.contract import Images, Logits, Runner
+from cxr_core.errors import BranchError
 
 # The same engine on the same batch: only the order of additions among threads may differ.
 _RTOL, _ATOL = 1e-3, 1e-3
@@ -16,6 +17,16 @@ _PROBABILITY = 0.05
 # An image seen before may be answered this much quicker than a new one: its memory is warm, and clocks are noisy.
 _QUICKER = 1.5
 _PAIRS, _TRIES = 12, 3
+
+
+def require_valid(*complaints: str) -> None:
+    """An invalid measurement is no result: nothing is kept of it.
+
+    Raises:
+        BranchError: one of the complaints says something; the message says all that they say.
+    """
+    if said := "; ".join(filter(None, complaints)):
+        raise BranchError(f"not a valid measurement: {said}")
 
 
 def answers_before(runner: Runner, inputs: Sequence[Images]) -> list[Logits]:

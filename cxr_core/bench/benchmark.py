@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from cxr_core.bench.audit import require_valid
 from cxr_core.bench.gpu_state import watching
 from cxr_core.bench.inputs import Inputs, of_test_split
 from cxr_core.bench.ratio import ratio_from_rounds
@@ -18,7 +19,7 @@ from cxr_core.config import BenchmarkConfig, EngineConfig
 from cxr_core.engines.metadata import EngineMetadata
 from cxr_core.engines.opening import open_engine
 from cxr_core.engines.registry import backend
-from cxr_core.errors import BranchError, UsageError
+from cxr_core.errors import UsageError
 from cxr_core.progress import Progress, silent
 
 
@@ -60,8 +61,7 @@ def benchmark(
                 ended = alternate(*sides, config, progress)
     roof = roofline(known, sides[0].throughput_summary.images_per_second, config, engine_config)
     sides[0].note(roof.complaint if roof else "")
-    if wrong := "; ".join(one.complaint for one in sides if one.complaint):
-        raise BranchError(f"not a valid measurement: {wrong}")
+    require_valid(*(one.complaint for one in sides))
     doubts = (*(one.unsteady for one in sides), ended.reason, drifting(drift(*sides)), watch.complaint())
     summary = _summary(known, *sides, ended, "; ".join(filter(None, doubts)), config)
     summary |= {"roofline": roof.model_dump(mode="json")} if roof else {}

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, JsonValue
 
-from cxr_core.bench.audit import answers_before, complaint, memory_complaint
+from cxr_core.bench.audit import answers_before, complaint, memory_complaint, require_valid
 from cxr_core.bench.gpu_state import watching
 from cxr_core.bench.inputs import batches
 from cxr_core.bench.loop import SECOND
@@ -18,7 +18,7 @@ from cxr_core.bench.warmup import Warmup, warm_up
 from cxr_core.config import BenchmarkConfig, EngineConfig
 from cxr_core.engines.opening import open_engine
 from cxr_core.engines.registry import backend
-from cxr_core.errors import BranchError, UsageError
+from cxr_core.errors import UsageError
 from cxr_core.progress import Progress, silent
 from cxr_core.refs import Frozen
 
@@ -99,8 +99,7 @@ def load(
         with watching(backend(known.backend).device_lock()) as watch:
             served = serve(runner, inputs, arrivals, _PATIENCE * seconds)
         progress(1, 1, "served")
-    if wrong := remembered or complaint(served.turn, inputs, expected):
-        raise BranchError(f"not a valid measurement: {wrong}")
+    require_valid(remembered or complaint(served.turn, inputs, expected))
     unsteady = "" if warmed.stable else f"not steady after {warmed.seconds:.1f} s of warm-up (by {warmed.spread:.2f})"
     return LoadResult(
         engine=subject(known),

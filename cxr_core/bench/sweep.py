@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from cxr_core.bench.audit import answers_before, batch_complaint, complaint, memory_complaint
+from cxr_core.bench.audit import answers_before, batch_complaint, complaint, memory_complaint, require_valid
 from cxr_core.bench.gpu_state import watching
 from cxr_core.bench.inputs import batches as inputs_of
 from cxr_core.bench.knee import agreement, knee
@@ -22,7 +22,6 @@ from cxr_core.config import BenchmarkConfig, EngineConfig
 from cxr_core.engines.contract import Images, Logits, Runner
 from cxr_core.engines.opening import open_engine
 from cxr_core.engines.registry import backend
-from cxr_core.errors import BranchError
 from cxr_core.progress import Progress, silent
 from cxr_core.refs import Frozen
 
@@ -106,8 +105,7 @@ def sweep(
     rates = np.array([one.rates for one in rungs]).T
     if not wrong:
         wrong = above_roofline(known, float(rates.mean(axis=0).max()), config, engine_config)
-    if wrong:
-        raise BranchError(f"not a valid measurement: {wrong}")
+    require_valid(wrong)
     unsteady = [f"batch {one.batch} by {one.warmup.spread:.2f}" for one in rungs if not one.warmup.stable]
     reasons = [f"not steady after the warm-up: {', '.join(unsteady)}" if unsteady else "", watch.complaint()]
     return SweepResult(
