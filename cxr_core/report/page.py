@@ -70,6 +70,7 @@ def _sections(context: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
         ("limits", "What this does not show", bool(context["limits"])),
         ("differences", "Differences", bool(context["paired"])),
         ("drift", "Drift", bool(context["drift"])),
+        ("int8", "INT8", bool(context["int8"])),
         ("figures", "Figures", bool(context["figures"])),
         ("disagreements", "Disagreements", context["cases"]),
         ("worst", "Worst errors", context["cases"]),

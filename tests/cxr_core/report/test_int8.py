@@ -40,7 +40,7 @@ def test_page_and_document_tell_what_was_left_and_why(tmp_path: Path) -> None:
     report(out=tmp_path, run=RunHeader(profile="quick"), failures=broken, int8=searched())
     assert Report.model_validate_json((tmp_path / "report.json").read_bytes()).int8 == searched()
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "INT8 within its budget" in html
+    assert "INT8 within its budget" in html and '<a href="#int8">' in html
     assert "2 of 20 nodes stay in FP32 (10.0% of the time)" in html
     assert "The 15 most sensitive nodes of 20" in html
     assert "&lt;conv 0&gt;" in html and "<conv" not in html  # names are text
