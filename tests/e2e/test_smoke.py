@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cxr_core.bench.percentiles import least_count
 from tests.conftest import SMOKE, Place
 
 Smoke = tuple[Place, dict[str, Any]]
@@ -59,7 +60,8 @@ def test_every_branch_has_a_row_with_its_figures(smoke: Smoke) -> None:
             assert 0 <= row["accuracy_interval"][0] <= row["accuracy"] <= row["accuracy_interval"][1] <= 1
             assert row["images_per_second"] is None or row["images_per_second"] > 0
             assert row["engine_digest"].startswith("sha256:")
-            assert row["latency_ms"]["p99"] is None  # a smoke run has too few queries for it
+            latency = row["latency_ms"]  # how many queries a smoke run makes is the machine's matter
+            assert (latency["p99"] is None) == (latency["count"] < least_count(99))
     assert rows["fp32", "onnxruntime"]["verdict"] == "pass"
     assert rows["bf16", "onnxruntime"]["verdict"] == "unsupported"
     assert rows["fp32", "openvino"]["effective_precision"] == "fp32"
