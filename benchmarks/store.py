@@ -293,11 +293,16 @@ def _checkout(place: Place, rounds: int) -> Iterator[Paired]:
         (few / f"array{number}.npy").write_bytes(os.urandom(_GIB // 32))
     wide = store.put(few, "few")
     files = f"{_FILES:,} files of {_FILE_BYTES // 1024} KiB"
-    for what, ref, source, verified, target in (
-        (f"checkout of {files}, every byte verified", tree, place.small, True, ">= 1"),
-        (f"links alone of {files}, not verified (no way of its own)", tree, place.small, False, ""),
-        ("checkout of 32 files of 32 MiB, every byte verified", wide, few, True, ">= 1"),
-        ("checkout of one file of 1 GiB, every byte verified", large, place.large, True, ""),
+    copied = ("cp -r", 'cp -r "$1" "$2"')
+    hashed = 'find "$2" -type f -print0 | xargs -0 -n 64 -P "$3" openssl dgst -sha256 -r'
+    proved = (f"cp -r, then openssl sha256 by {_CORES} processes", f"{copied[1]}; {hashed}")
+    for what, ref, source, verified, (name, command), target in (
+        (f"checkout of {files}, every byte verified", tree, place.small, True, copied, ">= 1"),
+        (f"checkout of {files}, every byte verified", tree, place.small, True, proved, ">= 1"),
+        (f"links alone of {files}, not verified (no way of its own)", tree, place.small, False, copied, ""),
+        ("checkout of 32 files of 32 MiB, every byte verified", wide, few, True, copied, ">= 1"),
+        ("checkout of 32 files of 32 MiB, every byte verified", wide, few, True, proved, ">= 1"),
+        ("checkout of one file of 1 GiB, every byte verified", large, place.large, True, copied, ""),
     ):
 
         def ours(ref: Ref = ref, verified: bool = verified) -> float:
@@ -305,14 +310,14 @@ def _checkout(place: Place, rounds: int) -> Iterator[Paired]:
             lay = store.checkout if verified else store._artifacts.link
             return 1 / _settled(lambda: lay(ref, folder))
 
-        def other(source: Path = source) -> float:
+        def other(source: Path = source, command: str = command) -> float:
             folder = place.fresh()
-            took = _shell('cp -r "$1" "$2"', source, folder)
+            took = _shell(command, source, folder, _CORES)
             if source != place.small:
                 shutil.rmtree(folder)
             return 1 / took
 
-        yield in_turns(Paired("store", f"{what} / cp -r", target, "a second"), ours, other, rounds)
+        yield in_turns(Paired("store", f"{what} / {name}", target, "a second"), ours, other, rounds)
 
 
 _PEAK = """

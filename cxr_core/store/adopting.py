@@ -38,7 +38,7 @@ def adopt(blobs: Blobs, digest: str, size: int, chunks: Iterable[bytes], unsynce
         os.fsync(descriptor)
         make_folder(target.parent)
         with held(layout.store_lock, layout.root, shared=True):
-            note(layout, "blob", digest)
+            note(layout, "blob", [digest])
             blobs.place(str(path), digest)
             blobs.drop_note(digest)
     unsynced.add(target.parent)

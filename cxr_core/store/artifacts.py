@@ -78,7 +78,7 @@ class Artifacts:
 
         To be called with the store's lock held; what gc took before is seen by a look thereafter.
         """
-        note(self.blobs.layout, ref.form, ref.digest)
+        note(self.blobs.layout, ref.form, [ref.digest])
         for digest in self.digests(ref):
             self.blobs.touch(digest)
 

@@ -149,7 +149,7 @@ def read_file(path: Path) -> bytes:
         os.close(descriptor)
 
 
-def new_file(folder: Path) -> tuple[int, str]:
+def new_file(folder: Path | str) -> tuple[int, str]:
     """A new file of no other's, open for reading and writing: descriptor and path."""
     path = f"{folder}/{os.getpid()}-{secrets.token_hex(8)}"
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), path

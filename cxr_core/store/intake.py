@@ -78,6 +78,9 @@ class Intake:
     _temporary: set[str] = field(default_factory=set)
     _bytes: int = 0
 
+    def __post_init__(self) -> None:
+        self._tmp = str(self.blobs.layout.tmp)
+
     def put(self, sources: Sequence[Source]) -> list[tuple[str, int]]:
         """As ``put_blobs``."""
         given = portions(sources, _size_of, _PORTION_BYTES, _PORTION_FILES)
@@ -105,9 +108,9 @@ class Intake:
             if size > CHUNK:
                 require_room(self.blobs.layout.root, _DOING, size)
             head = os.read(descriptor, min(size, CHUNK) + 1)
-            if more := os.read(descriptor, 1):
-                return self._large(chain((head, more), _chunks(descriptor)), source, size, look)
-            return self._small(head, source, look)
+            if len(head) == size <= CHUNK:
+                return self._small(head, source, look)
+            return self._large(chain((head,), _chunks(descriptor)), source, size, look)
         finally:
             with suppress(OSError):  # it was only read
                 os.close(descriptor)
@@ -139,7 +142,7 @@ class Intake:
     def _file(self, size: int) -> Iterator[tuple[int, str]]:
         root = self.blobs.layout.root
         with translated(root, _DOING, size):
-            descriptor, path = new_file(self.blobs.layout.tmp)
+            descriptor, path = new_file(self._tmp)
             self._temporary.add(path)
             try:
                 yield descriptor, path
@@ -191,8 +194,7 @@ class Intake:
                 self._make_shards()
                 self.syncer.files()
             with held(layout.store_lock, layout.root, shared=True):
-                for digest in (*self._written, *self._whole):
-                    note(layout, "blob", digest)
+                note(layout, "blob", [*self._written, *self._whole])
                 gone = {digest: source for digest, source in self._whole.items() if not self.blobs.touch(digest)}
                 noted = set(entries(layout.quarantine / "notes"))
                 for digest, path in self._written.items():

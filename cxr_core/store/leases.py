@@ -15,7 +15,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -45,14 +45,14 @@ class _Lease:
     _noted: set[bytes] = field(default_factory=set)
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
-    def note(self, form: str, digest: str) -> None:
+    def note(self, form: str, digests: Collection[str]) -> None:
         """Not synced: what survives the holder counts for nothing, and its writes reach all readers at once."""
-        line = f"{form} {digest}\n".encode()
+        lines = [f"{form} {digest}\n".encode() for digest in digests]
         with self._guard:
             # A tree each time anew: gc may have read the line when the listing was not there yet.
-            if form == "tree" or line not in self._noted:
-                write_all(self.descriptor, line)
-                self._noted.add(line)
+            new = lines if form == "tree" else [line for line in lines if line not in self._noted]
+            write_all(self.descriptor, b"".join(new))
+            self._noted.update(new)
 
 
 @contextmanager
@@ -93,8 +93,8 @@ def _taken(path: Path, holder: str) -> _Lease:
     return _Lease(path, descriptor)
 
 
-def note(layout: Layout, form: Literal["blob", "tree"], digest: str) -> None:
-    """Keeps a blob or a tree while this process's leases last; without a lease nothing happens.
+def note(layout: Layout, form: Literal["blob", "tree"], digests: Collection[str]) -> None:
+    """Keeps blobs or trees while this process's leases last; without a lease nothing happens.
 
     To be called with the store's lock held shared, and what is noted is looked at before that lock is given back:
     see ``guard``.
@@ -104,7 +104,7 @@ def note(layout: Layout, form: Literal["blob", "tree"], digest: str) -> None:
     """
     with translated(layout.root, "noting in a lease what must stay"):
         for mine in tuple(_mine.get(layout.root, ())):
-            mine.note(form, digest)
+            mine.note(form, digests)
 
 
 def guard(layout: Layout) -> AbstractContextManager[None]:

@@ -110,7 +110,7 @@ class Store:
             MissingArtifact: a blob is not there.
         """
         with guard(self._layout):
-            note(self._layout, ref.form, ref.digest)
+            note(self._layout, ref.form, [ref.digest])
         faults = self._artifacts.faults(ref, deep=True)
         # Looked at twice: a disk that fails once must cost no record.
         damaged = [fault for fault in faults if fault.kind == "damaged" and self._is_damaged(fault.digest)]
@@ -166,8 +166,8 @@ class Store:
         """Which of these blobs are not there with their size in bytes; gc leaves the others to a lease, and young."""
         with held(self._layout.store_lock, self.root, shared=True):
             found = {digest for digest, size in sizes.items() if self._blobs.fault(digest, size) is not None}
-            for digest in sizes.keys() - found:
-                note(self._layout, "blob", digest)
+            note(self._layout, "blob", there := sizes.keys() - found)
+            for digest in there:
                 self._blobs.touch(digest)
         return found
 
@@ -187,6 +187,8 @@ class Store:
 
     def checkout(self, ref: Ref, folder: Path) -> Path:
         """Verifies, then lays symlinks named by the ref into ``folder``; the path of the blob's link or tree's folder.
+
+        Every byte is read: see docs/adr/0015.
 
         Raises:
             MissingArtifact, DamagedArtifact: as ``verify_ref``.

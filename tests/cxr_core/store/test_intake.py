@@ -9,7 +9,9 @@ import pytest
 from cxr_core.errors import UsageError
 from cxr_core.store import Store, intake
 from cxr_core.store.blobs import Blobs
+from cxr_core.store.disk import CHUNK
 from cxr_core.store.intake import Intake
+from cxr_core.store.seals import digest_of
 
 Act = Callable[[], object]
 
@@ -41,6 +43,39 @@ def test_a_blob_collected_after_the_look_is_put_all_the_same(
     between(lambda: store.gc(dry_run=False, grace_seconds=-1))
     assert store.put(source, "x") == ref
     assert store.read_bytes(ref) == source.read_bytes()
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1, 2])
+def test_sizes_about_one_chunk_are_read_to_their_end(store: Store, tmp_path: Path, more: int) -> None:
+    data = os.urandom(CHUNK + more)
+    source = tmp_path / "source"
+    source.write_bytes(data)
+    ref = store.put(source, "x")
+    assert (ref.size, ref.digest) == (len(data), digest_of(data))
+    assert store.read_bytes(ref) == data
+    assert store.verify().exit_code == 0
+    store.path(ref).chmod(0o644)
+    with store.path(ref).open("ab") as file:
+        file.write(b"x")
+    assert store.verify().exit_code == 1
+
+
+@pytest.mark.parametrize("size", [10, CHUNK, CHUNK + 1])
+def test_a_source_that_grows_after_it_was_measured_is_taken_to_its_end(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(bytes(size))
+    real = intake._opened
+
+    def opened(path: str | Path) -> tuple[int, int]:
+        found = real(path)
+        with source.open("ab") as file:
+            file.write(b"more")
+        return found
+
+    monkeypatch.setattr(intake, "_opened", opened)
+    assert store.put(source, "x").size == size + 4
 
 
 def test_a_source_that_changes_meanwhile_is_refused(
