@@ -20,6 +20,9 @@ PROJECT = Path(__file__).resolve().parents[1]
 # Whoever waits in a parallel region sleeps: two workers on two cores would spin each other out of theirs.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# What listens on this machine is not behind a proxy.
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost,::1"
+
 # A script's background jobs inherit it ignored, and what we start and interrupt would ignore it too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

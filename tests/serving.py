@@ -1,6 +1,7 @@
 """A served place for tests: the server, its API, and waiting for what it will show."""
 
 import json
+import random
 import signal
 import socket
 import subprocess
@@ -20,14 +21,14 @@ FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
 def free_port() -> int:
-    """A port with a free one beside it, for the reports."""
+    """A port with a free one beside it, for the reports; outside of Linux's range for outgoing connections."""
     while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
         with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
             try:
+                first.bind(("127.0.0.1", port))
                 second.bind(("127.0.0.1", port + 1))
-            except (OSError, OverflowError):
+            except OSError:
                 continue
             return port
 

@@ -76,7 +76,7 @@ def test_a_kill_is_named(tmp_path: Path) -> None:
 
 def test_the_time_limit_kills_the_whole_group(tmp_path: Path) -> None:
     with pytest.raises(BranchError, match="longer than its limit"):
-        _run(tmp_path, "hang", arguments={"seconds": 60}, time_limit=1.0)
+        _run(tmp_path, "hang", arguments={"seconds": 60}, time_limit=5.0)
     time.sleep(0.2)
     assert not _alive(_wait_for(tmp_path / "pid"))
     assert not _alive(_wait_for(tmp_path / "helper"))
@@ -103,8 +103,8 @@ def test_the_child_dies_with_its_parent_and_frees_the_device(tmp_path: Path) -> 
     parent.wait()
     began = time.monotonic()
     with device.hold("cpu", "next"):
-        assert time.monotonic() - began < 3
-    for _ in range(40):
+        assert time.monotonic() - began < 30
+    for _ in range(400):
         if not _alive(pid) and not _alive(helper):
             return
         time.sleep(0.05)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import PROJECT, SMOKE, Place
-from tests.serving import DOUBLES, with_doubles
+from tests.serving import DOUBLES, until, with_doubles
 
 FAKE = ("run", "--profile", str(DOUBLES / "doubles.yaml"), "--data", "phantom")
 
@@ -196,8 +196,7 @@ def test_a_killed_run_frees_its_keys_and_the_next_goes_on_at_once(place: Place) 
         time.sleep(0.02)
     os.kill(running.pid, signal.SIGKILL)
     running.communicate(timeout=60)  # its pipes close only when everybody who holds them is gone
-    time.sleep(1)
-    assert place.processes() == {}
+    until(lambda: place.processes() == {}, 60, "the end of its server")
     run = place.json(*SMOKE)
     assert run["state"] == "completed"
     trained = next(s for s in run["stages"] if s["name"] == "train")

@@ -207,14 +207,14 @@ def test_pins_and_differences(copied: Callable[[], Place], call: Call) -> None:
     place = copied()
     place.cxr("store", "pin", "keep/int8", "int8@openvino", "report")
     with pytest.raises(UsageError, match="keep/int8 is taken"):
-        call(place.store, pin, "keep/int8", ["fp16@openvino"], "latest")
+        call(place.store, pin, "keep/int8", ["fp32@openvino"], "latest")
     (reported,) = place.json("store", "ls", "report")
     engines = {(record["precision"], record["backend"]): record for record in place.json("store", "ls", "engine")}
     refs = [*engines["int8", "openvino"]["outputs"], *reported["outputs"]]
     assert call(place.store, unpin, "keep/int8")["refs"] == refs
     with pytest.raises(UsageError, match="no pin"):
         call(place.store, unpin, "keep/int8")
-    found = place.json("store", "diff", "int8@openvino", "fp16@openvino", code=1)
+    found = place.json("store", "diff", "int8@openvino", "fp32@openvino", code=1)
     assert {"inputs.graph", "parameters.precision", "outputs.engine"} <= {field["field"] for field in found["fields"]}
     assert call(place.store, diff, "latest", "latest", "latest")["same"] is True
     with pytest.raises(UsageError, match="of one kind"):

@@ -94,8 +94,8 @@ def test_a_changed_budget_redoes_only_what_depends_on_it(smoke: Smoke) -> None:
     assert [(d["field"], d["earlier"], d["later"]) for d in why] == [("parameters.config.prevalence", 0.1, 0.2)]
 
 
-def test_rerun_redoes_one_branch_alone(smoke: Smoke) -> None:
-    place, first = smoke
+def test_rerun_redoes_one_branch_alone(smoke: Smoke, copied: Callable[[], Place]) -> None:
+    place, first = copied(), smoke[1]
     place.json(*SMOKE)
     run = place.json("rerun", "--precision", "int8", "--backend", "openvino")
     redone = {stage for stage, precision, backend in _executed(run) if (precision, backend) == ("int8", "openvino")}

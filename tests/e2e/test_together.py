@@ -39,7 +39,7 @@ def postgresql() -> Iterator[str]:
     def run(*command: str) -> None:
         subprocess.run([*as_user, *command], check=True, cwd=folder, stdout=subprocess.DEVNULL)
 
-    run(initdb, "-D", str(data), "-U", "prefect", "--auth=trust", "-E", "UTF8")
+    run(initdb, "-D", str(data), "-U", "prefect", "--auth=trust", "-E", "UTF8", "--no-locale")
     run(control, "-D", str(data), "-o", options, "-l", str(folder / "log"), "-w", "start")
     try:
         yield f"postgresql+asyncpg://prefect@127.0.0.1:{port}/postgres"

@@ -82,7 +82,7 @@ def test_gc_in_a_loop_takes_nothing_from_a_stage_at_work(monkeypatch: pytest.Mon
             record = stage._run(declared, {"source": source, "seconds": 1.0})
         finally:
             over.set()
-        assert collecting.result() > 5
+        assert collecting.result() > 1
         gc_later(store)
         assert {name: store.read_bytes(ref) for name, ref in record.outputs.items() if name != "log"} == {
             "early": b"written at once", "late": b"input",

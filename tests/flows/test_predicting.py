@@ -346,4 +346,4 @@ def test_memory_does_not_grow_with_the_files_and_no_bomb_is_unpacked(
     bad_files(bombs)
     most, code = _peak(onnx_file, images, many, bombs)
     assert code == 1
-    assert most - few < 12 << 20  # the names alone are some of it; the bomb would be 2,500 MB
+    assert most - few < 48 << 20  # the names alone are some of it; the bomb would be 2,500 MB

@@ -165,7 +165,7 @@ def test_a_run_is_cancelled_and_its_build_is_gone(ui: Ui, served: Served, fault:
     ui.open(f"{served.address}/runs/flow-run/{run_id}")
     ui.press("Cancel")
     ui.confirm("Confirm")
-    until(lambda: not served.place.processes("cxr_core.child"), 10, "the child's end")
+    until(lambda: not served.place.processes("cxr_core.child"), 60, "the child's end")
     assert served.ended(run_id)["type"] == "CANCELLED"
     fault.write_text("")
     again = served.start("full/full", profile_file=str(DOUBLES / "doubles.yaml"), data="phantom")

@@ -162,7 +162,7 @@ def test_a_slower_reference_has_ratios_above_one(built: Built, tmp_path: Path, m
     monkeypatch.setenv("CXR_FAKE", "slow:fp32")
     facts = run(built("fake", "int8"), built("fake"), tmp_path)
     assert facts["reference"]["latency"]["median_ms"] >= 5
-    assert all(facts["ratio"][kind]["low"] > 2 for kind in ("latency", "throughput"))
+    assert all(facts["ratio"][kind]["low"] > 1 for kind in ("latency", "throughput"))
 
 
 @pytest.mark.parametrize(

@@ -278,10 +278,10 @@ def test_a_mirror_that_cannot_be_is_one_warning(other: Store, url: str, caplog: 
 def test_a_silent_mirror_costs_its_patience_once(
     other: Store, silent_server: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    behind = ReadThrough(other, silent_server, patience=1)
+    behind = ReadThrough(other, silent_server, patience=5)
     began = time.monotonic()
     assert not any(behind.fetch(f"{number:064x}") for number in range(5))
-    assert time.monotonic() - began < 4  # and not five times a second
+    assert time.monotonic() - began < 20  # and not five times a second
     assert [record.message for record in caplog.records if record.name == "cxr.mirror"] == [
-        f"mirror {silent_server} is not asked any more, what it may have is computed here: not a word in 1 s"
+        f"mirror {silent_server} is not asked any more, what it may have is computed here: not a word in 5 s"
     ]

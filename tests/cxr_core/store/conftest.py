@@ -1,5 +1,6 @@
 import hashlib
 import json
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,10 +23,18 @@ store, stop, passes, gone = Store.open(pathlib.Path(sys.argv[1])), pathlib.Path(
 while not stop.exists():
     gone += len(gc_later(store).removed_blobs)
     passes += 1
+    stop.with_name("passing").touch()
     time.sleep(0.02)
 print(passes, gone)
 """
-"""Collects until there is a file ``stop``; tells how often, and how many blobs went."""
+"""Collects until there is a file ``stop``; tells how often, and how many blobs went. ``passing`` shows a pass."""
+
+
+def collecting(stop: Path, loop: "subprocess.Popen[str]") -> None:
+    """Waits until a ``GC_LOOP`` is at work."""
+    while not stop.with_name("passing").exists():
+        assert loop.poll() is None
+        time.sleep(0.01)
 
 
 def gc_later(store: Store, *, dry_run: bool = False) -> GcReport:

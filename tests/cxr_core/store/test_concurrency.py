@@ -8,7 +8,7 @@ import pytest
 
 from cxr_core.store import Store
 from tests.conftest import PROJECT
-from tests.cxr_core.store.conftest import GC_LOOP
+from tests.cxr_core.store.conftest import GC_LOOP, collecting
 
 WORKER = """
 import pathlib, random, sys
@@ -70,10 +70,11 @@ def spawn(script: str, *arguments: object) -> subprocess.Popen[str]:
 
 def crowd(root: Path, folder: Path, processes: int, rounds: int) -> None:
     stop = root.parent / "stop"
-    collecting = spawn(GC_LOOP, root, stop)
+    loop = spawn(GC_LOOP, root, stop)
+    collecting(stop, loop)
     finish([spawn(WORKER, root, folder, seed, rounds) for seed in range(processes)])
     stop.touch()
-    passes, gone = map(int, finish([collecting])[0].split())
+    passes, gone = map(int, finish([loop])[0].split())
     assert passes > 3
     sys.stdout.write(f"{processes} processes, {rounds} rounds each: gc passed {passes} times and took {gone} blobs\n")
     store = Store.open(root, create=False)

@@ -20,7 +20,7 @@ from cxr_core.store import Store, leases
 from cxr_core.store.gc import Collector
 from cxr_core.store.locks import held
 from tests.conftest import PROJECT
-from tests.cxr_core.store.conftest import GC_LOOP, gc_later
+from tests.cxr_core.store.conftest import GC_LOOP, collecting, gc_later
 
 Persist = Callable[..., tuple[str, bytes]]
 STARTED = "2026-11-24T00:00:00Z"
@@ -90,11 +90,12 @@ def holder(store: Store) -> Iterator[tuple["subprocess.Popen[str]", Ref]]:
 def test_gc_in_a_loop_takes_nothing_from_a_running_run(tmp_path: Path, store: Store, folder: Path) -> None:
     stop = tmp_path / "stop"
     command = [sys.executable, "-c", GC_LOOP, str(store.root), str(stop)]
-    collecting = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT)
+    loop = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT)
+    collecting(stop, loop)
     command = [sys.executable, "-c", CHAIN, str(store.root), str(folder), "10"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=PROJECT)
     stop.touch()
-    passes, _ = collecting.communicate(timeout=60)[0].split()
+    passes, _ = loop.communicate(timeout=60)[0].split()
     assert done.returncode == 0, done.stderr
     assert int(passes) > 5
     gc_later(store)
