@@ -22,7 +22,7 @@ from flows.differing import diff
 from flows.pinning import pin, unpin
 from flows.promoting import promote
 from tests.conftest import PROJECT, Place, untouched
-from tests.cxr_core.release.conftest import write_keys
+from tests.cxr_core.release.conftest import read_by_in_toto, write_keys
 
 REFERENCE = ("--precision", "fp32", "--backend", "onnxruntime", "--name", "one")
 INT8 = ("--precision", "int8", "--backend", "openvino", "--name", "two")
@@ -117,6 +117,9 @@ def test_another_machine_takes_it_in_and_writes_the_same_file(
     place.cxr("store", "export", "releases/one", str(here), "--sign", str(private))
     proven = place.json("verify-bundle", str(here), "--key", str(public))
     assert (proven["kind"], proven["says"]["precision"]) == ("release", "fp32")
+    with tarfile.open(here) as archive:
+        (told,) = [name for name in archive.getnames() if name.endswith("/provenance.json")]
+        read_by_in_toto(archive.extractfile(told).read())
     taken = place.json("store", "import", str(here), "--key", str(public), "--store", str(other))
     assert taken["kept_as"] == "releases/one"
     call(other, export, "releases/one", there, private, "latest")

@@ -10,6 +10,10 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from google.protobuf.json_format import ParseDict
+from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
+from in_toto_attestation.v1 import statement_pb2
+from in_toto_attestation.v1.statement import Statement
 
 from cxr_core.refs import Ref
 from cxr_core.release.archive import ending, header, padding
@@ -123,3 +127,10 @@ def manifest_of(path: Path) -> dict[str, Any]:
         assert member is not None
         content: dict[str, Any] = json.load(member)
         return content
+
+
+def read_by_in_toto(data: bytes) -> None:
+    """By in-toto's own readers: unknown members, wrong types and times that are none are errors to them."""
+    told = Statement.copy_from_pb(ParseDict(json.loads(data), statement_pb2.Statement()))
+    told.validate()
+    ParseDict(json.loads(data)["predicate"], provenance_pb2.Provenance())

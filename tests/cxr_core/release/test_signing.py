@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_public_key
+from google.protobuf.json_format import ParseError
+from securesystemslib.dsse import Envelope
+from securesystemslib.exceptions import VerificationError
+from securesystemslib.signer import SSlibKey
 
 from cxr_core.errors import RefusedError, UsageError
 from cxr_core.refs import Ref
@@ -17,7 +21,7 @@ from cxr_core.release.packing import pack
 from cxr_core.release.proof import prove
 from cxr_core.release.statement import Provenance, packages_of, problems, statement
 from cxr_core.store import Store
-from tests.cxr_core.release.conftest import MADE, bundle_of, write_keys
+from tests.cxr_core.release.conftest import MADE, bundle_of, read_by_in_toto, write_keys
 
 Keys = tuple[Path, Path]
 
@@ -123,6 +127,32 @@ def test_the_statement_is_in_toto_with_slsa() -> None:
         "pkg:pypi/numpy@2.4.6", "pkg:pypi/openvino@2026.4.1", "pkg:generic/python@3.11.7",
         "pkg:pypi/torch@2.14.1%2Bcpu",
     ]  # fmt: skip
+
+
+def test_in_totos_own_readers_take_the_statement() -> None:
+    made = Provenance("release", "0.1.0", {"settings": {"seed": 0}}, LINEAGE, "run-1", "2026-11-24T02:00:00.5+01:00")
+    good = statement([("b", "sha256:" + "b" * 64), ("a", "sha256:" + "a" * 64)], made)
+    read_by_in_toto(good)
+    for right, wrong in (
+        (b"invocationId", b"invocationID"),
+        (b"01:00:00Z", b"01:00:00"),
+        (b'"subject"', b'"subjects"'),
+        (b'"sha256": "aaaa', b'"sha1": [0], "sha256": "aaaa'),
+    ):
+        assert right in good
+        with pytest.raises((ParseError, ValueError)):
+            read_by_in_toto(good.replace(right, wrong))
+
+
+def test_dsses_own_reader_takes_the_signature(keys: Keys, tmp_path: Path) -> None:
+    private, public = keys
+    envelope = Envelope.from_dict(json.loads(signed(b"this", private)))
+    (keyid,) = envelope.signatures
+    known = SSlibKey.from_crypto(load_pem_public_key(public.read_bytes()), keyid)
+    assert envelope.verify([known], 1) and envelope.payload == b"this"
+    envelope.payload = b"that"
+    with pytest.raises(VerificationError):
+        envelope.verify([known], 1)
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"[" * 5000, b"{}", b'{"_type": 1, "predicateType": 2, "subject": [{}]}'])
