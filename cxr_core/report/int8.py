@@ -1,11 +1,12 @@
 """The section on the search for INT8: what stays in FP32 so that the budget holds, and what that costs."""
 
-from cxr_core.graphs.int8.found import Found, Trial
+from cxr_core.graphs.int8.found import Found, Size, Trial
 from cxr_core.report.cells import number
 
 Lines = list[list[str]]
 
 TRIAL_COLUMNS = ("calibrator", "nodes left in FP32", "their share of the time", "mean |delta p|", "flips", "budget")
+SIZE_COLUMNS = ("calibration images", "mean |delta p|", "flips", "budget")
 SENSITIVITY_COLUMNS = ("node", "operator", "SQNR, dB", "share of the time", "runs in")
 WORDS = (
     "Judged on training patients that neither calibration nor validation nor test holds; Q/DQ is computed as written. "
@@ -24,6 +25,8 @@ def section(found: Found | None) -> dict[str, object] | None:
         "words": WORDS,
         "trial_columns": TRIAL_COLUMNS,
         "calibrators": [_trial(trial) for trial in found.calibrators],
+        "size_columns": SIZE_COLUMNS,
+        "sizes": [[str(size.images), *_judged(size)] for size in found.sizes],
         "curve": [_trial(trial) for trial in found.curve] if found.sensitivity else [],
         "sensitivity_columns": SENSITIVITY_COLUMNS,
         "sensitivity": _sensitivity(found),
@@ -58,10 +61,12 @@ def _trial(trial: Trial) -> list[str]:
         trial.calibrator,
         str(trial.left),
         f"{trial.time_share:.1%}",
-        number(trial.shift, 5),
-        str(trial.flips),
-        "holds" if trial.held else "broken",
+        *_judged(trial),
     ]
+
+
+def _judged(one: Trial | Size) -> list[str]:
+    return [number(one.shift, 5), str(one.flips), "holds" if one.held else "broken"]
 
 
 def _sensitivity(found: Found) -> Lines:

@@ -23,6 +23,15 @@ class Trial(Frozen):
     held: bool
 
 
+class Size(Frozen):
+    """The chosen graph, had it been calibrated on fewer images; ``shift``, ``flips`` and ``held`` as in a trial."""
+
+    images: int
+    shift: float | None
+    flips: int
+    held: bool
+
+
 class Sensitivity(Frozen):
     """One node, quantised alone: its signal over its quantisation noise, and its share of the estimated time."""
 
@@ -34,7 +43,10 @@ class Sensitivity(Frozen):
 
 
 class Found(Frozen):
-    """The account of a search. ``sensitivity`` is ranked, worst first, and empty where nothing had to be left."""
+    """The account of a search. ``sensitivity`` is ranked, worst first, and empty where nothing had to be left.
+
+    ``sizes``: the fewest calibration images first, all of them last.
+    """
 
     images: int
     budget_shift: float
@@ -45,3 +57,4 @@ class Found(Frozen):
     calibrators: tuple[Trial, ...]
     curve: tuple[Trial, ...]
     sensitivity: tuple[Sensitivity, ...] = ()
+    sizes: tuple[Size, ...] = ()

@@ -17,7 +17,7 @@ import onnx
 from cxr_core.graphs.answers import Answering, Images, Logits, rounded, shift
 from cxr_core.graphs.int8.calibrators import CALIBRATORS, Histogram, clips
 from cxr_core.graphs.int8.cost import time_shares
-from cxr_core.graphs.int8.found import Found, Sensitivity, Trial
+from cxr_core.graphs.int8.found import Found, Sensitivity, Size, Trial
 from cxr_core.graphs.int8.qdq import quantisable, quantised, relieved, rescaled
 from cxr_core.graphs.int8.sensitivity import sqnr
 from cxr_core.graphs.metadata import GraphMetadata
@@ -84,7 +84,7 @@ class _Trials:
 def search(
     model: onnx.ModelProto,
     kept: Collection[str],
-    seen: Mapping[str, Histogram],
+    seen: Mapping[int, Mapping[str, Histogram]],
     sample: Images,
     budget: Budget,
     progress: Progress,
@@ -94,12 +94,14 @@ def search(
     Args:
         model: the float32 graph, its nodes named.
         kept: names of nodes that stay in float32 by a rule, whatever the budget.
-        seen: histograms of the activations, from calibration images.
+        seen: histograms of the activations, by the number of calibration images they are from. The most images
+            calibrate; what fewer would have done is told.
         sample: images on which each node's noise is measured, from calibration too.
     """
     nodes = quantisable(model, kept)
-    first = quantised(model, clips(seen, "minmax"), kept)
-    written = {method: rescaled(first, clips(seen, method)) for method in CALIBRATORS}
+    everything = seen[max(seen)]
+    first = quantised(model, clips(everything, "minmax"), kept)
+    written = {method: rescaled(first, clips(everything, method)) for method in CALIBRATORS}
     trials = _Trials(written, time_shares(model, nodes), budget, progress, _planned(nodes))
     compared = tuple(trials.of(method, ()) for method in CALIBRATORS)
     method = min(compared, key=lambda trial: (not trial.held, trial.shift is None, trial.shift or 0)).calibrator
@@ -110,6 +112,11 @@ def search(
         noise = sqnr(model, trials.graph(method, ()), sample)
         left = _fewest(trials, method, noise)
     chosen = trials.of(method, left)
+    sizes = []
+    for images, some in sorted(seen.items()):
+        progress(len(trials.done), trials.planned, f"{method} by {images} images")
+        mean, flips, held = budget.judge(relieved(rescaled(first, clips(some, method)), left))
+        sizes.append(Size(images=images, shift=mean, flips=flips, held=held))
     tried = {trial for (tried_with, _), trial in trials.done.items() if tried_with == method}
     return trials.graph(method, left), Found(
         images=len(budget.images),
@@ -121,6 +128,7 @@ def search(
         calibrators=compared,
         curve=tuple(sorted(tried, key=lambda trial: (trial.time_share, trial.left, trial.shift or 0, trial.flips))),
         sensitivity=_ranked(nodes, noise, trials.shares, left),
+        sizes=tuple(sizes),
     )
 
 

@@ -6,6 +6,7 @@ fused. Only convolutions and the classifier are quantised; preprocessing has nei
 """
 
 from collections.abc import Collection
+from itertools import count, takewhile
 from pathlib import Path
 
 import onnx
@@ -13,6 +14,7 @@ from pydantic import JsonValue
 
 from cxr_core.config import VariantConfig
 from cxr_core.graphs.answers import Answering, shift
+from cxr_core.graphs.calibration import FEWEST
 from cxr_core.graphs.files import save_graph
 from cxr_core.graphs.int8.calibrators import clips, histograms
 from cxr_core.graphs.int8.found import Found
@@ -92,7 +94,11 @@ def _searched(
         shift=config.int8_shift,
         flips=config.int8_flips,
     )
-    seen = histograms(model, activations(model, quantisable(model, kept)), source.images, progress)
+    tensors = activations(model, quantisable(model, kept))
+    # Every second image, every fourth, ...: whatever order they are in, of each kind as large a share as in all.
+    steps = takewhile(lambda step: len(source.images[::step]) >= FEWEST, (2**power for power in count()))
+    some = [source.images[::step] for step in steps]
+    seen = {len(images): histograms(model, tensors, images, progress) for images in some}
     return search(model, kept, seen, source.sample, budget, progress)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cxr_core.graphs.int8.found import Found, Sensitivity, Trial
+from cxr_core.graphs.int8.found import Found, Sensitivity, Size, Trial
 from cxr_core.report.document import Failure, Report, RunHeader
 from cxr_core.report.int8 import answer, section
 from cxr_core.report.report import report
@@ -31,6 +31,7 @@ def searched(**changes: Any) -> Found:
         calibrators=(trial("minmax", 0.03), trial("mse", 0.02)),
         curve=(trial("mse", 0.02), trial("mse", 0.0031, 2, 0.1)),
         sensitivity=tuple(ranked),
+        sizes=(Size(images=16, shift=0.0123, flips=3, held=False), Size(images=32, shift=0.0031, flips=0, held=True)),
     )
     return found.model_copy(update=changes)
 
@@ -45,6 +46,8 @@ def test_page_and_document_tell_what_was_left_and_why(tmp_path: Path) -> None:
     assert "The 15 most sensitive nodes of 20" in html
     assert "&lt;conv 0&gt;" in html and "<conv" not in html  # names are text
     assert "conv 15" not in html
+    row = next(line for line in html.split("<tr") if ">16<" in line and "0.01230" in line)
+    assert "broken" in row and "The chosen graph by fewer images" in html
     report(out=tmp_path, run=RunHeader(profile="quick"), failures=broken)
     assert "INT8 within" not in (tmp_path / "report.html").read_text(encoding="utf-8")
 

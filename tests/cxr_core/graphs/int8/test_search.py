@@ -19,6 +19,7 @@ from cxr_core.graphs.int8.search import Budget
 from cxr_core.graphs.metadata import read_metadata
 from cxr_core.graphs.variants import variant
 from cxr_core.refs import Precision
+from tests.cxr_core.graphs.conftest import smooth_images
 
 Changed = Callable[[Path, Callable[[onnx.ModelProto], object]], Path]
 Searching = Callable[..., tuple[Found, dict[str, Any], onnx.ModelProto]]
@@ -61,6 +62,23 @@ def test_a_budget_that_holds_anyway_leaves_nothing(exported: Path, searching: Se
     assert [trial.calibrator for trial in found.calibrators] == list(CALIBRATORS)
     assert found.chosen.shift == min(trial.shift for trial in found.calibrators if trial.shift is not None)
     assert found.images == 16
+
+
+def test_fewer_calibration_images_are_every_second_one_and_so_on(
+    exported: Path, images: dict[str, Path], tmp_path: Path
+) -> None:
+    many = smooth_images(40, seed=5)[:, None]
+    np.save(images["calibration"], many)
+    config = VariantConfig(int8_shift=1.0, int8_flips=1.0)
+    facts: Any = variant(graph=exported, **images, out=tmp_path, precision=Precision.INT8, config=config)
+    found = Found.model_validate(facts["search"])
+    assert [one.images for one in found.sizes] == [20, 40]
+    assert found.sizes[-1].shift == found.chosen.shift and found.sizes[-1].flips == found.chosen.flips
+    np.save(images["calibration"], many[::2])
+    plain = VariantConfig(int8_method=found.calibrator)
+    variant(graph=exported, **images, out=tmp_path, precision=Precision.INT8, config=plain)
+    alone = moved(exported, onnx.load(tmp_path / "variant.onnx"), np.load(images["held_back"]))
+    assert found.sizes[0].shift == pytest.approx(alone, rel=1e-3) and alone != found.chosen.shift
 
 
 @pytest.mark.parametrize(
