@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/pytest
 BINDINGS := build/tensorrt
+MODELOPT := build/modelopt
 UNPACK = $(BIN)/python -m pip install -q --no-deps --only-binary :all: --target $(BINDINGS)
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo -n)
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup-ui run serve test test-slow test-tensorrt test-docker fuzz check bench screenshots clean
+.PHONY: help install setup-ui run serve test test-slow test-tensorrt test-modelopt test-docker fuzz check bench screenshots clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -42,7 +43,7 @@ fuzz: install  ## every reader of bytes from disk under atheris, FUZZ_SECONDS (2
 	$(BIN)/python -m tests.fuzz --seconds $(or $(FUZZ_SECONDS),20) $(ARGS)
 
 test-tensorrt: install $(BINDINGS)/.complete  ## what we use of TensorRT and CUDA exists in the real bindings (PyPI; no GPU)
-	$(PYTEST) -q tests/conformance
+	$(PYTEST) -q tests/conformance/test_conformance.py
 
 # Bindings only, side by side and outside of the environment: NVIDIA's libraries are not on PyPI, and not needed for this.
 $(BINDINGS)/.complete: Makefile
@@ -52,6 +53,18 @@ $(BINDINGS)/.complete: Makefile
 	$(UNPACK)/11.4.0.106 tensorrt-cu13-bindings==11.4.0.106
 	$(UNPACK)/13.0.3 cuda-bindings==13.0.3
 	$(UNPACK)/nvml nvidia-ml-py==13.615.71
+	touch $@
+
+test-modelopt: install $(MODELOPT)/.complete  ## our Q/DQ placement beside that of NVIDIA's ModelOpt (PyPI, 220 MB; no GPU)
+	$(PYTEST) -q tests/conformance/test_modelopt.py
+
+# Outside of the environment: it wants other versions of onnx and onnxruntime, and patches the latter.
+$(MODELOPT)/.complete: Makefile
+	rm -rf $(MODELOPT)
+	$(BIN)/python -m pip install -q --no-deps --target $(MODELOPT) nvidia-modelopt==0.47.0 onnx==1.21.0 onnxruntime==1.24.4 \
+	  onnx-graphsurgeon==0.6.1 onnxconverter-common==1.16.0 onnxslim==0.1.98 polygraphy==0.53.6 lief==1.0.0 \
+	  omegaconf==2.4.0 antlr4-python3-runtime==4.9.3 pulp==3.3.2 nvidia-ml-py==13.615.71 ninja==1.13.2 \
+	  regex==2026.11.19 cppimport==26.4.17 mako==1.4.3 pybind11==3.1.0
 	touch $@
 
 test-docker: install  ## the steps of docker/cpu in a plain Debian root, minutes; needs root and Debian's packages
