@@ -165,6 +165,7 @@ class BenchmarkConfig(Frozen):
         float, Field(gt=0, description="after the rounds, more follow until the floors hold or this is over")
     ] = 120
     throughput_batch: Count = 32
+    transfers: bool = Field(True, description="timed queries copy images to a GPU and answers back")
     peak_seconds: Annotated[
         float, Field(gt=0, description="how long each arithmetic of a CPU is probed for the most that it computes")
     ] = 0.2

@@ -1,9 +1,9 @@
 """What every backend promises. The contract tests run on all of them, the test double too."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Literal, NamedTuple, Protocol, Self
+from typing import Annotated, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,6 +89,68 @@ class Runner(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+class Execution(Frozen):
+    """How queries were really executed on a device of its own: as asked for or not.
+
+    ``transfers``: images and answers were copied within each query. ``memory_mebibytes`` is what all streams take
+    there beside the weights.
+    """
+
+    streams: int
+    transfers: bool
+    cuda_graph: bool
+    memory_mebibytes: float
+
+
+class Stream(Protocol):
+    """One queue of a device, with buffers of its own: a query at a time, beside those of other streams."""
+
+    @property
+    def bound_images(self) -> int:
+        """See ``Runner``."""
+        ...
+
+    @property
+    def spans(self) -> Spans | None:
+        """Of the last query that has ended."""
+        ...
+
+    def load(self, images: Images) -> None:
+        """Copies images to the device, for queries without copies, and wipes out the answers that lie there."""
+        ...
+
+    def begin(self, images: Images | None) -> None:
+        """Enqueues a query and does not wait: images in, execution, answers out. None leaves out both copies and
+        computes on what was loaded. The images fit the engine, see ``Runner.__call__``."""
+        ...
+
+    def end(self) -> None:
+        """Waits for the query."""
+        ...
+
+    def answers(self) -> Logits:
+        """Of the query that has ended last; copied now where it was without copies."""
+        ...
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """What a runner offers besides ``Runner`` where its device has streams."""
+
+    def streams(self, count: int) -> Sequence[Stream]:
+        """So many streams, the first of which answers calls. They live as long as the runner.
+
+        Raises:
+            MachineError: their memory is more than is free or than ``EngineConfig.memory_mebibytes``.
+        """
+        ...
+
+    @property
+    def execution(self) -> Execution:
+        """Of the last query of each stream."""
+        ...
 
 
 class Backend(Protocol):

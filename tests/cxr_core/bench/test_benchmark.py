@@ -1,7 +1,7 @@
 """The stage: an engine against its reference, and everything that makes a measurement invalid."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from cxr_core.config import AccuracyConfig, BenchmarkConfig, EngineConfig
 from cxr_core.engines.contract import Spans
 from cxr_core.engines.engine import engine
 from cxr_core.engines.scoring import accuracy
+from cxr_core.engines.tensorrt.stream import TensorRTStream
 from cxr_core.errors import BranchError, DataError, ModelError, RefusedError, UsageError
 from cxr_core.evaluation.audits import require_answers_of_accuracy_mode
 from cxr_core.evaluation.scores import Scores, read_scores
@@ -78,11 +79,17 @@ def test_an_engine_against_itself(name: str, built: Built, tmp_path: Path) -> No
     assert {p.name for p in tmp_path.iterdir()} == {"benchmark.json", "times.json"}
 
 
-def test_on_a_gpu_the_copies_are_told_apart(graphs: Callable[[str], Path], tmp_path: Path) -> None:
+@pytest.fixture
+def plan(graphs: Callable[[str], Path], tmp_path: Path) -> Iterator[Path]:
+    """The folder of an engine of the double of TensorRT, which is there for as long as the test runs."""
     with doubled():
         engine(graph=graphs("fp32"), out=tmp_path, precision=Precision.FP32, backend="tensorrt", config=EngineConfig())
         (tmp_path / "out").mkdir()
-        facts = run(tmp_path, tmp_path, tmp_path / "out")
+        yield tmp_path
+
+
+def test_on_a_gpu_the_copies_are_told_apart(plan: Path) -> None:
+    facts = run(plan, plan, plan / "out")
     found = facts["stages"]
     assert (
         facts["gpu"]["clock_mhz"] == [1980, 1980, 1980]
@@ -91,12 +98,37 @@ def test_on_a_gpu_the_copies_are_told_apart(graphs: Callable[[str], Path], tmp_p
     )
     assert "power_w" not in facts["gpu"] and facts["gpu"]["slowed_by"] == []
     assert set(found) == {"enqueue", "h2d", "compute", "d2h", "latency", "warnings"}
-    times = json.loads((tmp_path / "out" / "times.json").read_text())
+    times = json.loads((plan / "out" / "times.json").read_text())
     for row in times:
         assert row["latencyMs"] == pytest.approx(row["h2dMs"] + row["computeMs"] + row["d2hMs"], abs=1e-5)
         assert row["startH2dMs"] <= row["endH2dMs"] == row["startComputeMs"] < row["endComputeMs"] <= row["endD2hMs"]
     assert found["h2d"]["count"] == found["compute"]["count"] == len(times)
     assert found["latency"]["median_ms"] == pytest.approx(np.median([row["latencyMs"] for row in times]), rel=1e-3)
+
+
+@pytest.mark.parametrize("transfers", [True, False])
+def test_transfers_are_part_of_a_query_or_left_out_and_it_says_which(plan: Path, transfers: bool) -> None:
+    facts = run(plan, plan, plan / "out", FAST.model_copy(update={"transfers": transfers}))
+    found = json.loads((plan / "out" / "benchmark.json").read_text())
+    assert found["execution"] == facts["execution"] and facts["execution"]["transfers"] is transfers
+    assert ("copies to and from the GPU are left out" in facts["reason"]) is not transfers
+    stages = facts["stages"]
+    parts = {"h2d", "compute", "d2h"} if transfers else {"compute"}
+    assert set(stages) == {"enqueue", "latency", "warnings", *parts}
+    assert stages["latency"]["mean_ms"] == pytest.approx(sum(stages[part]["mean_ms"] for part in parts), rel=1e-3)
+    assert stages["compute"]["count"] == facts["latency"]["count"]
+
+
+def test_queries_without_transfers_that_compute_nothing_are_found(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compute = TensorRTStream._compute
+
+    def idle(stream: TensorRTStream) -> None:
+        if stream.copies:
+            compute(stream)
+
+    monkeypatch.setattr(TensorRTStream, "_compute", idle)
+    with pytest.raises(BranchError, match="engine: query 0 answered with values that are not finite"):
+        run(plan, plan, plan / "out", FAST.model_copy(update={"transfers": False}))
 
 
 @pytest.mark.parametrize(

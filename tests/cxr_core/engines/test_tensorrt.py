@@ -127,7 +127,7 @@ def test_any_batch_of_the_profile_is_bound_and_others_are_refused(
         for count in (1, 7, 16, 1):
             np.testing.assert_allclose(runner(images(16)[:count]), whole[:count], atol=2e-4)
             assert runner.bound_images == count
-            assert (runner._graph is not None) == graph
+            assert runner.execution.cuda_graph == graph
         with pytest.raises(ModelError, match=r"17 images at once, the plan takes 1 to 16: .*engine\.batches"):
             runner(images(17))
         with pytest.raises(ModelError, match="0 images at once"):
@@ -149,6 +149,32 @@ def test_where_a_query_spent_its_time_is_told_by_events(make: Callable[..., Any]
         assert first.h2d + first.compute + first.d2h <= host
         runner(images(1))
         assert runner.spans != first
+
+
+def test_without_transfers_nothing_is_copied_while_a_stream_computes(
+    make: Callable[..., Any], tmp_path: Path, monkeypatch: Any
+) -> None:
+    make()
+    runtime, copied, copy = cuda(), [], cuda().cudaMemcpyAsync
+    with opened(tmp_path) as runner:
+        expected = runner(images(4))
+        runner(images(9)[5:])
+        (stream,) = runner.streams(1)
+        stream.load(images(4))
+        monkeypatch.setattr(runtime, "cudaMemcpyAsync", lambda *a: (copied.append(a[3].name), copy(*a))[1])
+        for _ in range(3):
+            stream.begin(None)
+            stream.end()
+            spans = stream.spans
+            assert (spans.h2d, spans.d2h) == (0, 0) and spans.compute > 0 and stream.bound_images == 4
+        assert copied == [] and runner.execution.transfers is False
+        np.testing.assert_allclose(stream.answers(), expected, atol=2e-4)
+        assert copied == ["cudaMemcpyDeviceToHost"]
+        stream.load(images(4))
+        assert np.isnan(stream.answers()).all()  # nothing has computed since
+        runner(images(4))
+        assert copied[-2:] == ["cudaMemcpyHostToDevice", "cudaMemcpyDeviceToHost"] and runner.execution.transfers
+        assert runner.spans.h2d > 0 and runner.spans.d2h > 0
 
 
 def test_a_network_that_cannot_be_captured_runs_without(make: Callable[..., Any], tmp_path: Path, caplog: Any) -> None:
@@ -225,8 +251,9 @@ def test_memory_freed_under_a_running_plan_ends_in_an_error_not_in_answers(
     make()
     runtime, runner = cuda(), opened(tmp_path)
     runner(images(2))
-    checked(runtime.cudaFree, runner._device_out)
-    runner._device_out = runner._device_in
+    (stream,) = runner.streams(1)
+    checked(runtime.cudaFree, stream._device_out)
+    stream._device_out = stream._device_in
     with pytest.raises(MachineError, match=r"cudaStreamSynchronize failed with cudaErrorIllegalAddress \(700\)"):
         runner(images(2))
     with pytest.raises(ValueError, match="ours"), runner:

@@ -172,6 +172,17 @@ def cudaMemcpyAsync(dst: int, src: int, count: int, kind: cudaMemcpyKind, stream
     return (_sticky[0],)
 
 
+def cudaMemsetAsync(devPtr: int, value: int, count: int, stream: Stream) -> tuple[Any, ...]:  # noqa: N802, N803
+    def fill() -> cudaError_t:
+        if not reaches(devPtr, count):
+            return ILLEGAL
+        ctypes.memset(devPtr, value, count)
+        return OK
+
+    stream.add(fill)
+    return (_sticky[0],)
+
+
 def cudaEventCreateWithFlags(flags: int) -> tuple[Any, ...]:  # noqa: N802
     return OK, SimpleNamespace(at=None)
 
