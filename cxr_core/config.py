@@ -166,6 +166,7 @@ class BenchmarkConfig(Frozen):
     ] = 120
     throughput_batch: Count = 32
     transfers: bool = Field(True, description="timed queries copy images to a GPU and answers back")
+    streams: Count = Field(1, description="batches that a GPU works on at once where throughput is measured")
     peak_seconds: Annotated[
         float, Field(gt=0, description="how long each arithmetic of a CPU is probed for the most that it computes")
     ] = 0.2

@@ -92,6 +92,7 @@ class Side:
         if (how := self.execution) is None:
             return ""
         found = (
+            f"throughput is that of {how.streams} streams" if how.streams > 1 else "",
             "copies to and from the GPU are left out of latency and throughput" if not how.transfers else "",
             "ran without the CUDA graph that was asked for" if cuda_graph and not how.cuda_graph else "",
         )
@@ -147,7 +148,7 @@ def side(name: str, runner: Runner, config: BenchmarkConfig, inputs: Inputs | No
     """An engine made ready, not yet warmed up. Both sides are fed the same images, made-up ones without ``inputs``."""
     height, width = runner.input_shape[2:]
     fed = inputs or made_up(config.throughput_batch, height, width, config.seed)
-    streams = runner.streams(1) if isinstance(runner, Streaming) else ()
+    streams = runner.streams(config.streams) if isinstance(runner, Streaming) else ()
     return Side(name, runner, fed.single, fed.batched, streams, config.transfers)
 
 

@@ -58,10 +58,10 @@ class TensorRTRunner:
         each = self._opened.bytes_a_stream
         free, _ = checked(self._cudart.cudaMemGetInfo)
         if count * each > self._config.memory_mebibytes * _MEBIBYTE or (count - len(self._streams)) * each > free:
-            streams = f"{count} streams of {each / _MEBIBYTE:.0f} MiB each: " if count > 1 else ""
+            streams = f"{count} streams of {each / _MEBIBYTE:.1f} MiB each: " if count > 1 else ""
             raise MachineError(
-                f"{self._opened.name} needs {count * each / _MEBIBYTE:.0f} MiB ({streams}activations and buffers at "
-                f"batch {self._opened.largest[0]}); {free / _MEBIBYTE:.0f} MiB are free on the GPU and "
+                f"{self._opened.name} needs {count * each / _MEBIBYTE:.1f} MiB ({streams}activations and buffers at "
+                f"batch {self._opened.largest[0]}); {free / _MEBIBYTE:.1f} MiB are free on the GPU and "
                 f"engine.memory_mebibytes is {self._config.memory_mebibytes}: lower "
                 f"{'benchmark.streams or ' if count > 1 else ''}engine.batches, or raise the limit"
             )

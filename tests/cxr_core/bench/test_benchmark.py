@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from cxr_doubles.graphs import SIZE, images
 from cxr_core.bench.benchmark import benchmark
 from cxr_core.bench.stages import stages
 from cxr_core.config import AccuracyConfig, BenchmarkConfig, EngineConfig
-from cxr_core.engines.contract import Spans
+from cxr_core.engines.contract import Images, Logits, Spans
 from cxr_core.engines.engine import engine
 from cxr_core.engines.scoring import accuracy
 from cxr_core.engines.tensorrt.stream import TensorRTStream
@@ -117,6 +118,44 @@ def test_transfers_are_part_of_a_query_or_left_out_and_it_says_which(plan: Path,
     assert set(stages) == {"enqueue", "latency", "warnings", *parts}
     assert stages["latency"]["mean_ms"] == pytest.approx(sum(stages[part]["mean_ms"] for part in parts), rel=1e-3)
     assert stages["compute"]["count"] == facts["latency"]["count"]
+
+
+@pytest.mark.parametrize("transfers", [True, False])
+def test_throughput_may_be_of_several_streams(plan: Path, transfers: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[tuple[str, int]] = []
+    for name in ("begin", "end"):
+        method = getattr(TensorRTStream, name)
+
+        def noted(stream: TensorRTStream, *given: Images, name: str = name, method: Any = method) -> None:
+            order.append((name, int(stream._stream)))
+            method(stream, *given)
+
+        monkeypatch.setattr(TensorRTStream, name, noted)
+    config = FAST.model_copy(update={"streams": 3, "transfers": transfers})
+    facts = run(plan, plan, plan / "out", config)
+    assert facts["execution"]["streams"] == 3 and "throughput is that of 3 streams" in facts["reason"]
+    # The last turn: queries begin on one stream after the other, and only then the first is waited for.
+    fetched = 0 if transfers else 3  # answers are then waited for once more
+    last = order[-6 - fetched : len(order) - fetched]
+    assert [name for name, _ in last] == ["begin"] * 3 + ["end"] * 3
+    assert [place for _, place in last[:3]] == [place for _, place in last[3:]] and len({p for _, p in last}) == 3
+    rate = facts["throughput"]
+    assert rate["queries"] % 3 == 0 and rate["images"] == 4 * rate["queries"]
+    assert rate["images_per_second"] == pytest.approx(rate["images"] / rate["seconds"])
+
+
+def test_answers_of_every_stream_are_looked_at(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = TensorRTStream.answers
+    swapped: list[TensorRTStream] = []
+
+    def wrong(stream: TensorRTStream) -> Logits:
+        return answers(stream) + (1.0 if stream in swapped[1:] else 0.0)
+
+    opened = TensorRTStream.__init__
+    monkeypatch.setattr(TensorRTStream, "__init__", lambda s, *a, **k: (swapped.append(s), opened(s, *a, **k))[1])
+    monkeypatch.setattr(TensorRTStream, "answers", wrong)
+    with pytest.raises(BranchError, match="engine: query 1 answered otherwise while timed"):
+        run(plan, plan, plan / "out", FAST.model_copy(update={"streams": 2}))
 
 
 def test_queries_without_transfers_that_compute_nothing_are_found(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -177,6 +177,52 @@ def test_without_transfers_nothing_is_copied_while_a_stream_computes(
         assert runner.spans.h2d > 0 and runner.spans.d2h > 0
 
 
+@pytest.mark.parametrize("graph", [False, True], ids=["launched", "cuda-graph"])
+def test_streams_work_at_once_each_in_memory_of_its_own(graph: bool, make: Callable[..., Any], tmp_path: Path) -> None:
+    make()
+    fed = images(9)
+    with opened(tmp_path, CONFIG.model_copy(update={"cuda_graph": graph})) as runner:
+        whole = runner(fed)
+        streams = runner.streams(3)
+        assert runner.streams(3) == streams and runner.streams(1) == streams[:1]
+        for place, stream in enumerate(streams):
+            stream.begin(fed[3 * place : 3 * place + 3])
+        assert [len(queue.queue) > 0 for queue in cuda()._streams.values()] == [True] * 3  # enqueued, none waited for
+        for stream in reversed(streams):
+            stream.end()
+        for place, stream in enumerate(streams):
+            np.testing.assert_allclose(stream.answers(), whole[3 * place : 3 * place + 3], atol=2e-4)
+            assert stream.spans.compute > 0 and stream.bound_images == 3
+        each = 1 + 16 * 4 * (SIZE * SIZE + 2) / (1 << 20)  # a context, and buffers for 16 images and their logits
+        assert runner.execution.model_dump() == {
+            "streams": 3, "transfers": True, "cuda_graph": graph, "memory_mebibytes": round(3 * each, 3),
+        }  # fmt: skip
+        free = cuda().cudaMemGetInfo()
+        assert (free[2] - free[1]) / (1 << 20) == pytest.approx(3 * each)
+    assert cuda().live == {} and cuda()._streams == {} and len(cuda().contexts) == 0
+
+
+@pytest.mark.parametrize(
+    ("limit", "memory", "says"),
+    [
+        (8192, 3, r"needs 3\.2 MiB \(3 streams of 1\.1 MiB each: .*\); 1\.9 MiB are free on the GPU"),
+        (3, 80, r"78\.9 MiB are free .*memory_mebibytes is 3: lower benchmark\.streams or engine\.batches"),
+    ],
+)
+def test_streams_that_do_not_fit_are_refused_before_any_of_their_memory_is_taken(
+    limit: int, memory: int, says: str, make: Callable[..., Any], tmp_path: Path
+) -> None:
+    make()
+    with (
+        telling(f"memory:{memory}"), opened(tmp_path, CONFIG.model_copy(update={"memory_mebibytes": limit})) as runner,
+    ):  # fmt: skip
+        taken = dict(cuda().live)
+        with pytest.raises(MachineError, match=says):
+            runner.streams(3)
+        assert cuda().live == taken
+        assert len(runner.streams(2)) == 2  # as many as fit
+
+
 def test_a_network_that_cannot_be_captured_runs_without(make: Callable[..., Any], tmp_path: Path, caplog: Any) -> None:
     make()
     with telling("no_graph"), opened(tmp_path, CONFIG.model_copy(update={"cuda_graph": True})) as runner:
@@ -200,7 +246,7 @@ def test_an_opening_that_fails_leaves_nothing_taken(fault: str, make: Callable[.
         "context_none": "no execution context .*OutOfMemory.*no room left",
         "refuse": "refuses fp32 plan engine: .*not compatible with this device; build it here",
         "null": "cannot start its runtime here",
-        "memory:1": r"needs 1 MiB .*1 MiB are free .*lower engine\.batches",
+        "memory:1": r"needs 1\.1 MiB .*1\.0 MiB are free .*lower engine\.batches",
     }
     with telling(fault), pytest.raises(MachineError, match=says[fault]):
         opened(tmp_path)

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakSet
 
 cudaStreamNonBlocking = 1  # noqa: N816
 cudaEventDefault = 0  # noqa: N816
@@ -38,6 +39,8 @@ _freed: list[Any] = []
 _pinned: set[int] = set()
 _streams: dict[int, "Stream"] = {}
 _sticky = [OK]
+contexts: Any = WeakSet()
+CONTEXT_BYTES = 1 << 20  # what an execution context takes when it is made (F19)
 
 
 def told(name: str, default: str = "") -> str:
@@ -79,7 +82,7 @@ def reaches(address: int, count: int) -> bool:
 
 def free_bytes() -> int:
     used = sum(len(block) for start, block in live.items() if start not in _pinned)
-    return int(told("memory", "81920")) * (1 << 20) - used
+    return int(told("memory", "81920")) * (1 << 20) - used - len(contexts) * CONTEXT_BYTES
 
 
 def cudaGetDeviceCount() -> tuple[Any, ...]:  # noqa: N802
