@@ -140,6 +140,7 @@ class EngineConfig(Frozen):
         int, Field(ge=0, le=5, description="more searches longer; 0 uses no timing cache")
     ] = 3
     cuda_graph: bool = Field(False, description="a plan is run as a captured CUDA graph")
+    spin_wait: bool = Field(True, description="a processor spins while it waits for a GPU; else it sleeps")
 
     @model_validator(mode="after")
     def _rising(self) -> "EngineConfig":

@@ -85,7 +85,7 @@ def ab(
         one.note(above_roofline(metadata, one.throughput_summary.images_per_second, config, engine_config))
     require_valid(*(one.complaint for one in sides))
     doubt = watch.complaint()
-    ways = (one.otherwise(engine_config.cuda_graph) for one in sides)
+    ways = (one.otherwise(engine_config) for one in sides)
     moved = drift(*sides)
     latency, throughput = (compared(per_round, config.seed) for per_round in ratios_by_round(*sides))
     return AbResult(

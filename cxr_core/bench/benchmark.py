@@ -62,7 +62,7 @@ def benchmark(
     roof = roofline(known, sides[0].throughput_summary.images_per_second, config, engine_config)
     sides[0].note(roof.complaint if roof else "")
     require_valid(*(one.complaint for one in sides))
-    ways = (one.otherwise(engine_config.cuda_graph) for one in sides)
+    ways = (one.otherwise(engine_config) for one in sides)
     doubts = (*ways, *(one.unsteady for one in sides), ended.reason, drifting(drift(*sides)), watch.complaint())
     summary = _summary(known, *sides, ended, "; ".join(filter(None, doubts)), config)
     summary |= {"roofline": roof.model_dump(mode="json")} if roof else {}

@@ -14,7 +14,7 @@ from cxr_core.bench.loop import Turn, turn, turn_on_streams
 from cxr_core.bench.ratio import Drift, OverRounds, drift_over_rounds, over_rounds
 from cxr_core.bench.summary import ThroughputSummary, throughput_summary
 from cxr_core.bench.warmup import Warmup, warm_up
-from cxr_core.config import BenchmarkConfig
+from cxr_core.config import BenchmarkConfig, EngineConfig
 from cxr_core.engines.contract import Execution, Images, Logits, Runner, Spans, Stream, Streaming
 from cxr_core.progress import Progress, silent
 from cxr_core.refs import Frozen
@@ -87,14 +87,17 @@ class Side:
         self.note(complaint(done, inputs, expected))
         return done.without_answers()
 
-    def otherwise(self, cuda_graph: bool) -> str:
+    def otherwise(self, asked: EngineConfig) -> str:
         """A sentence for how queries were executed otherwise than by default, or than asked; empty where not."""
         if (how := self.execution) is None:
             return ""
         found = (
             f"throughput is that of {how.streams} streams" if how.streams > 1 else "",
             "copies to and from the GPU are left out of latency and throughput" if not how.transfers else "",
-            "ran without the CUDA graph that was asked for" if cuda_graph and not how.cuda_graph else "",
+            "ran without the CUDA graph that was asked for" if asked.cuda_graph and not how.cuda_graph else "",
+            f"{'spun' if how.spin_wait else 'slept'} while waiting, other than asked"
+            if asked.spin_wait != how.spin_wait
+            else "",
         )
         return f"{self.name}: {', '.join(said)}" if (said := [one for one in found if one]) else ""
 

@@ -94,13 +94,15 @@ class Runner(Protocol):
 class Execution(Frozen):
     """How queries were really executed on a device of its own: as asked for or not.
 
-    ``transfers``: images and answers were copied within each query. ``memory_mebibytes`` is what all streams take
-    there beside the weights.
+    ``transfers``: images and answers were copied within each query. ``spin_wait``: the host spun while it waited; else
+    it slept, and being woken is part of a query's time as the host sees it. ``memory_mebibytes`` is what all streams
+    take there beside the weights.
     """
 
     streams: int
     transfers: bool
     cuda_graph: bool
+    spin_wait: bool
     memory_mebibytes: float
 
 

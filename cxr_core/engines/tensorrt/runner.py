@@ -35,6 +35,7 @@ class TensorRTRunner:
         self._graph_wanted = config.cuda_graph and not profiling
         self._streams: list[TensorRTStream] = []
         self.times: dict[str, float] = {}
+        self._choose_wait()
         with ExitStack() as self._owned:  # whatever was taken is given back where the opening fails half-way
             checked(self._cudart.cudaSetDevice, 0)
             self._opened = OpenedPlan(engine, precision)
@@ -43,6 +44,13 @@ class TensorRTRunner:
             if profiling:
                 self._first.profile(_profiler(tensorrt(), self.times))
             self._owned = self._owned.pop_all()
+
+    def _choose_wait(self) -> None:
+        """Before the device is first used. Where it is refused nothing fails: ``execution`` says what holds."""
+        runtime = self._cudart
+        spin, sleep = runtime.cudaDeviceScheduleSpin, runtime.cudaDeviceScheduleBlockingSync
+        runtime.cudaSetDeviceFlags(spin if self._config.spin_wait else sleep)
+        runtime.cudaGetLastError()
 
     def streams(self, count: int) -> Sequence[TensorRTStream]:
         """See ``Streaming``."""
@@ -68,11 +76,13 @@ class TensorRTRunner:
 
     @property
     def execution(self) -> Execution:
-        """See ``Streaming``."""
+        """See ``Streaming``. What the driver says, and what was launched."""
+        flags = int(checked(self._cudart.cudaGetDeviceFlags))
         return Execution(
             streams=len(self._streams),
             transfers=all(one.copies for one in self._streams),
             cuda_graph=all(one.graph_launched for one in self._streams),
+            spin_wait=flags & self._cudart.cudaDeviceScheduleMask == self._cudart.cudaDeviceScheduleSpin,
             memory_mebibytes=round(len(self._streams) * self._opened.bytes_a_stream / _MEBIBYTE, 3),
         )
 

@@ -23,7 +23,7 @@ from cxr_core.progress import silent
 from cxr_core.refs import Precision
 from tests.cxr_core.bench.virtual import forged_work
 from tests.cxr_core.engines.test_scoring import write_tensors
-from tests.nvidia import doubled
+from tests.nvidia import doubled, telling
 
 FAST = BenchmarkConfig(
     warmup_seconds=0.02, warmup_longest_seconds=1, round_seconds=0.04, rounds=4, iterations=4, median_width=100,
@@ -40,12 +40,12 @@ def tensors(tmp_path: Path) -> Path:
 
 
 def run(
-    engine: Path, reference: Path, out: Path, config: BenchmarkConfig = FAST, progress=silent, tensors=None
+    engine: Path, reference: Path, out: Path, config: BenchmarkConfig = FAST, progress=silent, tensors=None, **opened
 ) -> dict:
     return benchmark(
         engine=engine / "engine", engine_metadata=engine / "engine.json",
         reference=reference / "engine", reference_metadata=reference / "engine.json",
-        out=out, config=config, engine_config=EngineConfig(threads=1), progress=progress, tensors=tensors,
+        out=out, config=config, engine_config=EngineConfig(threads=1, **opened), progress=progress, tensors=tensors,
     )  # fmt: skip
 
 
@@ -118,6 +118,22 @@ def test_transfers_are_part_of_a_query_or_left_out_and_it_says_which(plan: Path,
     assert set(stages) == {"enqueue", "latency", "warnings", *parts}
     assert stages["latency"]["mean_ms"] == pytest.approx(sum(stages[part]["mean_ms"] for part in parts), rel=1e-3)
     assert stages["compute"]["count"] == facts["latency"]["count"]
+
+
+@pytest.mark.parametrize("cuda_graph", [True, False])
+@pytest.mark.parametrize("spin_wait", [True, False])
+def test_what_was_launched_and_how_it_was_waited_for_is_read_back(
+    plan: Path, cuda_graph: bool, spin_wait: bool
+) -> None:
+    how = {"cuda_graph": cuda_graph, "spin_wait": spin_wait}
+    facts = run(plan, plan, plan / "out", **how)
+    assert facts["execution"].items() >= how.items() and facts["reason"].count("asked") == 0
+    with telling("no_graph", "no_flags"):
+        facts = run(plan, plan, plan / "out", cuda_graph=True, spin_wait=not spin_wait)
+    assert facts["execution"].items() >= {"cuda_graph": False, "spin_wait": spin_wait}.items()
+    did = "spun" if spin_wait else "slept"
+    said = f"engine: ran without the CUDA graph that was asked for, {did} while waiting, other than asked"
+    assert said in facts["reason"] and said.replace("engine", "reference") in facts["reason"]
 
 
 @pytest.mark.parametrize("transfers", [True, False])

@@ -195,7 +195,8 @@ def test_streams_work_at_once_each_in_memory_of_its_own(graph: bool, make: Calla
             assert stream.spans.compute > 0 and stream.bound_images == 3
         each = 1 + 16 * 4 * (SIZE * SIZE + 2) / (1 << 20)  # a context, and buffers for 16 images and their logits
         assert runner.execution.model_dump() == {
-            "streams": 3, "transfers": True, "cuda_graph": graph, "memory_mebibytes": round(3 * each, 3),
+            "streams": 3, "transfers": True, "cuda_graph": graph, "spin_wait": True,
+            "memory_mebibytes": round(3 * each, 3),
         }  # fmt: skip
         free = cuda().cudaMemGetInfo()
         assert (free[2] - free[1]) / (1 << 20) == pytest.approx(3 * each)

@@ -6,7 +6,7 @@ waits until it is synchronised; freed memory is refused, and what reaches it on 
 later call repeats. ``CXR_FAKE_NVIDIA`` holds what it is told, separated by commas, ``name`` or ``name:value``:
 
     version:10.16.1.11   capability:8.0   name:A100   driver:575.1   memory:MIB     what there is
-    no_gpu   null   parser   build_none   context_none   refuse   no_graph          what fails
+    no_gpu   null   parser   build_none   context_none   refuse   no_graph no_flags what fails
     warn   odd_keys   names_only                                                    what is said
 """
 
@@ -21,17 +21,18 @@ from weakref import WeakSet
 
 cudaStreamNonBlocking = 1  # noqa: N816
 cudaEventDefault = 0  # noqa: N816
+cudaDeviceScheduleSpin, cudaDeviceScheduleBlockingSync, cudaDeviceScheduleMask = 1, 4, 7  # noqa: N816
 cudaError_t = IntEnum(  # noqa: N816
     "cudaError_t",
     {
         "cudaSuccess": 0, "cudaErrorInvalidValue": 1, "cudaErrorMemoryAllocation": 2, "cudaErrorNoDevice": 100,
-        "cudaErrorIllegalAddress": 700, "cudaErrorStreamCaptureInvalidated": 901,
+        "cudaErrorIllegalAddress": 700, "cudaErrorSetOnActiveProcess": 708, "cudaErrorStreamCaptureInvalidated": 901,
     },
 )  # fmt: skip
 cudaMemcpyKind = IntEnum("cudaMemcpyKind", {"cudaMemcpyHostToDevice": 1, "cudaMemcpyDeviceToHost": 2})  # noqa: N816
 cudaStreamCaptureMode = IntEnum("cudaStreamCaptureMode", {"cudaStreamCaptureModeThreadLocal": 1})  # noqa: N816
 
-OK, INVALID, NO_ROOM, NO_DEVICE, ILLEGAL, NOT_CAPTURED = cudaError_t
+OK, INVALID, NO_ROOM, NO_DEVICE, ILLEGAL, IN_USE, NOT_CAPTURED = cudaError_t
 Work = Callable[[], cudaError_t]
 # What was freed is kept and filled with NaN: who still reads it gets no number, and no crash hides who that was.
 live: dict[int, Any] = {}
@@ -39,6 +40,7 @@ _freed: list[Any] = []
 _pinned: set[int] = set()
 _streams: dict[int, "Stream"] = {}
 _sticky = [OK]
+_flags = [0]
 contexts: Any = WeakSet()
 CONTEXT_BYTES = 1 << 20  # what an execution context takes when it is made (F19)
 
@@ -87,6 +89,18 @@ def free_bytes() -> int:
 
 def cudaGetDeviceCount() -> tuple[Any, ...]:  # noqa: N802
     return (NO_DEVICE, None) if told("no_gpu") else (OK, 1)
+
+
+def cudaSetDeviceFlags(flags: int) -> tuple[Any, ...]:  # noqa: N802
+    """Refused once the device is in use (F20)."""
+    if told("no_flags") or (live and flags != _flags[0]):
+        return (IN_USE,)
+    _flags[0] = flags
+    return (OK,)
+
+
+def cudaGetDeviceFlags() -> tuple[Any, ...]:  # noqa: N802
+    return OK, _flags[0] | 8  # cudaDeviceMapHost, which it always has
 
 
 def cudaSetDevice(device: int) -> tuple[Any, ...]:  # noqa: N802
