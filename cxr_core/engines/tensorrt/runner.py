@@ -31,7 +31,7 @@ class TensorRTRunner:
             MachineError: TensorRT refuses the plan, a CUDA call fails, or the memory is more than
                 ``config.memory_mebibytes`` or than the GPU has free.
         """
-        self._cudart, self._config = cudart(), config
+        self._trt, self._cudart, self._config = tensorrt(), cudart(), config
         self._graph_wanted = config.cuda_graph and not profiling
         self._streams: list[TensorRTStream] = []
         self.times: dict[str, float] = {}
@@ -42,7 +42,7 @@ class TensorRTRunner:
             self._owned.callback(self._opened.close)
             (self._first,) = self.streams(1)
             if profiling:
-                self._first.profile(_profiler(tensorrt(), self.times))
+                self._first.profile(_profiler(self._trt, self.times))
             self._owned = self._owned.pop_all()
 
     def _choose_wait(self) -> None:
