@@ -123,7 +123,7 @@ def _contestant(known: EngineMetadata, one: Side) -> Contestant:
 
 
 def _shared_device(known: EngineMetadata, against: EngineMetadata) -> str:
-    devices = [backend(one.backend).device_lock() for one in (known, against)]
+    devices = [backend(one.backend).devices()[0] for one in (known, against)]
     if devices[0] != devices[1]:
         raise UsageError(f"A computes on {devices[0]}, B on {devices[1]}: engines take turns on one device only")
     if known.model.size != against.model.size:

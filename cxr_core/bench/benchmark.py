@@ -57,7 +57,7 @@ def benchmark(
             _comparable(known, other)
             inputs = of_test_split(tensors, config.throughput_batch, *first.input_shape[2:]) if tensors else None
             sides = side("engine", first, config, inputs), side("reference", second, config, inputs)
-            with watching(backend(known.backend).device_lock()) as watch:
+            with watching(backend(known.backend).devices()[0]) as watch:
                 ended = alternate(*sides, config, progress)
     roof = roofline(known, sides[0].throughput_summary.images_per_second, config, engine_config)
     sides[0].note(roof.complaint if roof else "")

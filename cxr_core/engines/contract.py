@@ -169,8 +169,11 @@ class Backend(Protocol):
         """The device's own name, as a figure must carry it."""
         ...
 
-    def device_lock(self) -> str:
-        """The name of the lock (``cxr_core/device.py``) that is held while it computes: ``cpu``, or a GPU's UUID."""
+    def devices(self) -> tuple[str, ...]:
+        """The devices on which it computes alike, one at a time; the first is the one that it takes by itself.
+
+        Names of their locks (``cxr_core/device.py``): ``cpu``, or UUIDs of GPUs.
+        """
         ...
 
     def environment(self) -> Mapping[str, JsonValue]:

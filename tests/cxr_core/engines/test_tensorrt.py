@@ -20,12 +20,13 @@ from cxr_core.engines.engine import engine
 from cxr_core.engines.opening import open_engine
 from cxr_core.engines.registry import backend
 from cxr_core.engines.tensorrt import gpu_support
-from cxr_core.engines.tensorrt.device import gpu
+from cxr_core.engines.tensorrt.device import alike, gpu
 from cxr_core.engines.tensorrt.inspector import timed_layers, weight_shares
 from cxr_core.engines.tensorrt.library import checked
 from cxr_core.engines.tensorrt.monitor import Phases
 from cxr_core.errors import BranchError, MachineError, ModelError
 from cxr_core.refs import Precision
+from tasks.engine import backend_machine
 from tests.nvidia import doubled, telling
 
 CONFIG = EngineConfig(batches=(1, 8, 16))
@@ -542,9 +543,54 @@ def test_what_each_generation_runs() -> None:
         assert {p for p in Precision if gpu_support(p, here, 11).level == "native"} == expected, capability
 
 
-def test_the_lock_is_the_gpus_own_and_a_slice_has_its_own() -> None:
-    assert backend("tensorrt").device_lock() == "GPU-46414b45-2d47-5055-2d55-5549442d3136"
-    assert backend("openvino").device_lock() == "cpu"
+GPU, SECOND = (f"GPU-46414b45-2d47-5055-2d55-5549442d313{last}" for last in (6, 7))
+PIECES = [f"MIG-46414b45-2d47-5055-2d55-5549442d3{piece}3{last}" for last in (6, 7) for piece in (2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("told", "visible", "devices"),
+    [
+        ((), None, [GPU]),
+        (("devices:2",), None, [GPU, SECOND]),
+        (("devices:2",), "1,0", [SECOND, GPU]),
+        (("devices:2",), "1", [SECOND]),
+        (("devices:2",), SECOND, [SECOND]),
+        (("devices:2",), f"{SECOND},{GPU[:40]}", [SECOND, GPU]),
+        (("devices:2", "second:L4"), None, [GPU]),  # another model would build other engines
+        (("devices:2", "second:L4"), "1,0", [SECOND]),
+        (("devices:2", "slices:2"), None, PIECES),
+        (("devices:2", "slices:2"), f"{PIECES[2]}, {PIECES[1]}", [PIECES[1], PIECES[2]]),
+        (("devices:2", "slices:2"), PIECES[3], [PIECES[3]]),
+        (("no_gpu",), None, ["no-gpu"]),
+        ((), "", ["no-gpu"]),
+        (("slices:2",), "0", ["no-gpu"]),
+    ],
+)
+def test_gpus_and_slices_that_are_like_the_first(
+    told: tuple[str, ...], visible: str | None, devices: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with telling(*told):
+        assert list(backend("tensorrt").devices()) == devices
+    assert backend("openvino").devices() == ("cpu",)
+
+
+def test_a_slice_that_cannot_be_named_is_an_error_that_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with telling("slices:2"), pytest.raises(MachineError, match=r"name slices by their UUIDs, MIG-.* nvidia-smi -L"):
+        alike()
+
+
+def test_two_cards_of_one_model_share_what_was_built_and_no_uuid_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    with telling("devices:2"):
+        for uuid in (GPU, SECOND):
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", uuid)
+            found.append(backend_machine({"backend": "tensorrt"}))
+    assert found[0] == found[1]
+    assert set(found[0]) == {"version", "device", "capability", "driver"} and "46414b45" not in str(found)
 
 
 @versions
