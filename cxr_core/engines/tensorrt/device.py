@@ -74,11 +74,8 @@ def _slices(name: str, visible: str) -> tuple[str, ...]:
     chosen = [part.strip() for part in visible.split(",") if part.strip()]
     with _nvml() as nvml:
         known = list(_every_slice(nvml)) if nvml and all(part.startswith("MIG-") for part in chosen) else []
-    found = [
-        uuid
-        for uuid, named in known
-        if name.endswith(named) and (not chosen or any(uuid.startswith(part) for part in chosen))
-    ]
+    like = [uuid for uuid, named in known if name.endswith(named)]
+    found = [uuid for part in chosen or ("",) for uuid in like if uuid.startswith(part)]
     if not found:
         raise MachineError(
             f"which slice {name} is cannot be told (CUDA_VISIBLE_DEVICES is {visible!r}): install nvidia-ml-py, and "
@@ -91,7 +88,10 @@ def _every_slice(nvml: Any) -> Iterator[tuple[str, str]]:
     """UUID and name of each slice of each GPU. NVML does not look at ``CUDA_VISIBLE_DEVICES``."""
     for number in range(nvml.nvmlDeviceGetCount()):
         card = nvml.nvmlDeviceGetHandleByIndex(number)
-        for place in range(nvml.nvmlDeviceGetMaxMigDeviceCount(card)):  # none where it is not cut
+        most = 0
+        with suppress(nvml.NVMLError):  # of a card that cannot be cut
+            most = nvml.nvmlDeviceGetMaxMigDeviceCount(card)
+        for place in range(most):
             with suppress(nvml.NVMLError):  # a place without a slice
                 piece = nvml.nvmlDeviceGetMigDeviceHandleByIndex(card, place)
                 yield str(nvml.nvmlDeviceGetUUID(piece)), str(nvml.nvmlDeviceGetName(piece))

@@ -559,7 +559,7 @@ PIECES = [f"MIG-46414b45-2d47-5055-2d55-5549442d3{piece}3{last}" for last in (6,
         (("devices:2", "second:L4"), None, [GPU]),  # another model would build other engines
         (("devices:2", "second:L4"), "1,0", [SECOND]),
         (("devices:2", "slices:2"), None, PIECES),
-        (("devices:2", "slices:2"), f"{PIECES[2]}, {PIECES[1]}", [PIECES[1], PIECES[2]]),
+        (("devices:2", "slices:2"), f"{PIECES[2]}, {PIECES[1]}", [PIECES[2], PIECES[1]]),
         (("devices:2", "slices:2"), PIECES[3], [PIECES[3]]),
         (("no_gpu",), None, ["no-gpu"]),
         ((), "", ["no-gpu"]),
