@@ -30,11 +30,6 @@ def test_every_precision_is_built_measured_scored_and_kept_apart_from_other_devi
     locks = {file.name for file in (place.folder / "locks").iterdir()}
     assert "GPU-46414b45-2d47-5055-2d55-5549442d3136.lock" in locks
 
-    keys = [stage["key"] for stage in run["stages"] if stage["backend"] == "tensorrt" and stage["name"] == "benchmark"]
-    records = [json.loads((place.store / "actions" / key).read_text()) for key in keys]
-    assert {one["environment"]["computed_on"] for one in records} == {"GPU-46414b45-2d47-5055-2d55-5549442d3136"}
-    assert len(records) == len(PRECISIONS) and all(one["facts"]["execution"]["spin_wait"] for one in records)
-
     # The same store on a machine with another GPU: nothing built for the first is taken for it.
     moved = place.json(*SMOKE, "--precision", "fp32", "--backend", "tensorrt", **children("name:L4", "capability:8.9"))
     redone = {s["name"] for s in moved["stages"] if not s["cached"] and s["backend"] == "tensorrt"}
