@@ -157,7 +157,7 @@ def _pairs(graph: Path, engine: Path, batch: int, config: EngineConfig, rounds: 
 def _ours_apart(engine: Path, batch: int, seconds: int, config: EngineConfig) -> dict[str, Any]:
     wish: dict[str, JsonValue] = {"engine": str(engine), "batch": batch, "seconds": seconds, "threads": config.threads}
     log = engine.with_suffix(".log")
-    return run_child("benchmarks.agreement:ours", wish, purpose="our side", log=log, device=None).facts
+    return run_child("benchmarks.agreement:ours", wish, purpose="our side", log=log, devices=()).facts
 
 
 def _spelt(value: object) -> str:

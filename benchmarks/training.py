@@ -48,7 +48,7 @@ def _rate(tensors: Path, scratch: Path, augmentation: str, threads: int) -> floa
                 {"tensors": str(tensors), "out": str(out), "work": str(work), "config": config.model_dump(mode="json")},
                 purpose="training benchmark",
                 log=Path(folder, "log"),
-                device="cpu",
+                devices=("cpu",),
             )
         return float(finished.facts["images_per_second"])  # type: ignore[arg-type]
     finally:

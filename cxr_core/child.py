@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,10 +37,11 @@ _stopping = threading.Event()
 
 @dataclass(frozen=True)
 class Finished:
-    """What a child left: the function's return value and how long it computed, in seconds."""
+    """What a child left: the function's return value, how long it computed, in seconds, and the device that it held."""
 
     facts: dict[str, JsonValue]
     seconds: float
+    device: str | None = None
 
 
 def run_child(
@@ -49,7 +50,7 @@ def run_child(
     *,
     purpose: str,
     log: Path,
-    device: str | None,
+    devices: Sequence[str],
     time_limit: float | None = None,
     progress: Progress = silent,
     waiting: Callable[[str], None] = lambda holder: None,
@@ -57,7 +58,8 @@ def run_child(
     """Call ``module:name`` with JSON arguments in a child process and return what it returned.
 
     Args:
-        device: held alone while the function runs; None for work that needs none.
+        devices: one of them, whichever is free first, is held alone while the function runs; none for work that
+            needs none. Of GPUs the child sees only that one.
         time_limit: seconds of computing (waiting for the device does not count), then it is killed.
         waiting: told once who holds the device, if the child must wait for it.
 
@@ -65,7 +67,9 @@ def run_child(
         CxrError: of the class that the function raised.
         BranchError: the child crashed, was killed or ran out of time; the message ends with its log.
     """
-    request = json.dumps({"function": function, "arguments": dict(arguments), "purpose": purpose, "device": device})
+    request = json.dumps(
+        {"function": function, "arguments": dict(arguments), "purpose": purpose, "devices": list(devices)}
+    )
     # Started and registered under one guard, so that a kill sees every child or prevents it.
     with _live_guard, log.open("ab") as log_file:
         if _stopping.is_set():
@@ -83,6 +87,7 @@ def run_child(
         _live.add(process)
     timer: threading.Timer | None = None
     answer: dict[str, Any] = {}
+    held: str | None = None
     expired = threading.Event()
     began = time.monotonic()
     try:
@@ -96,7 +101,7 @@ def run_child(
             elif "waiting" in message:
                 waiting(message["waiting"])
             elif "started" in message:
-                began = time.monotonic()
+                began, held = time.monotonic(), message["started"]
                 if time_limit:
                     timer = threading.Timer(time_limit, _expire, (process, expired))
                     timer.daemon = True
@@ -116,7 +121,7 @@ def run_child(
         with _live_guard:
             _live.discard(process)
     if "result" in answer:
-        return Finished(answer["result"], time.monotonic() - began)
+        return Finished(answer["result"], time.monotonic() - began, held)
     raise _failure(answer, code, purpose, log, time_limit if expired.is_set() else None)
 
 
@@ -207,12 +212,14 @@ def _no_room(error: Exception) -> bool:
 
 
 def _call(request: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> Any:
-    from cxr_core.device import hold
+    from cxr_core.device import confine, hold
 
-    device = request["device"]
-    lock = hold(device, request["purpose"], lambda who: tell({"waiting": who})) if device else nullcontext()
-    with lock:
-        tell({"started": True})
+    devices = request["devices"]
+    lock = hold(devices, request["purpose"], lambda who: tell({"waiting": who})) if devices else nullcontext()
+    with lock as device:
+        if device:
+            confine(device)
+        tell({"started": device})
         return _function(request["function"])(**request["arguments"], **_progress_for(request, tell))
 
 

@@ -140,6 +140,7 @@ class EngineConfig(Frozen):
         int, Field(ge=0, le=5, description="more searches longer; 0 uses no timing cache")
     ] = 3
     cuda_graph: bool = Field(False, description="a plan is run as a captured CUDA graph")
+    spin_wait: bool = Field(True, description="a processor spins while it waits for a GPU; else it sleeps")
 
     @model_validator(mode="after")
     def _rising(self) -> "EngineConfig":
@@ -165,6 +166,8 @@ class BenchmarkConfig(Frozen):
         float, Field(gt=0, description="after the rounds, more follow until the floors hold or this is over")
     ] = 120
     throughput_batch: Count = 32
+    transfers: bool = Field(True, description="timed queries copy images to a GPU and answers back")
+    streams: Count = Field(1, description="batches that a GPU works on at once where throughput is measured")
     peak_seconds: Annotated[
         float, Field(gt=0, description="how long each arithmetic of a CPU is probed for the most that it computes")
     ] = 0.2

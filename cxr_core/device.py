@@ -1,4 +1,4 @@
-"""One lock per device, held by the process that computes on it.
+"""One lock per device, held by the process that computes on it. Of devices that are alike any free one is taken.
 
 ``flock`` on a file of this user's temporary folder: the kernel frees it when the holder dies, so
 nothing is ever left locked. The file's content says who holds it; it is only for messages.
@@ -8,13 +8,17 @@ import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pydantic_core import from_json
 
 Waiting = Callable[[str], None]
+
+GPUS = ("GPU-", "MIG-")  # how UUIDs of GPUs, and of slices of one, begin
+_AGAIN = 0.05  # seconds; the kernel has no waiting for one of several locks
 
 
 def lock_path(device: str) -> Path:
@@ -26,20 +30,48 @@ def lock_path(device: str) -> Path:
 
 
 @contextmanager
-def hold(device: str, purpose: str, waiting: Waiting = lambda holder: None) -> Iterator[None]:
-    """Hold the device alone. ``waiting(holder)`` is called once if someone else has it."""
-    descriptor = os.open(lock_path(device), os.O_RDWR | os.O_CREAT, 0o600)
-    try:
+def hold(devices: Sequence[str], purpose: str, waiting: Waiting = lambda holder: None) -> Iterator[str]:
+    """Hold one of the devices alone, the first that is free, and yield its name.
+
+    ``waiting(holders)`` is called once if others have all of them.
+    """
+    with ExitStack() as opened:
+        locks = {}
+        for device in devices:
+            locks[device] = os.open(lock_path(device), os.O_RDWR | os.O_CREAT, 0o600)
+            opened.callback(os.close, locks[device])
+        if (held := _first_free(locks)) is None:
+            waiting("; ".join(holder(device) for device in devices))
+            held = _awaited(locks)
+        os.ftruncate(locks[held], 0)
+        os.pwrite(locks[held], json.dumps({"pid": os.getpid(), "purpose": purpose}).encode(), 0)
+        yield held
+
+
+def _first_free(locks: dict[str, int]) -> str | None:
+    for device, descriptor in locks.items():
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            waiting(holder(device))
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "purpose": purpose}).encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
+            continue
+        return device
+    return None
+
+
+def _awaited(locks: dict[str, int]) -> str:
+    if len(locks) == 1:
+        ((device, descriptor),) = locks.items()
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        return device
+    while (held := _first_free(locks)) is None:
+        time.sleep(_AGAIN)
+    return held
+
+
+def confine(device: str) -> None:
+    """CUDA in this process sees that GPU alone, as its first. Before CUDA has started; later it changes nothing."""
+    if device.startswith(GPUS):
+        os.environ["CUDA_VISIBLE_DEVICES"] = device
 
 
 def holder(device: str) -> str:

@@ -88,7 +88,7 @@ def _measured(
 ) -> dict[str, JsonValue]:
     """What the core function returns of these engines, in a child that holds their device alone."""
     store, label = current_store(), f"benchmark {what}"
-    device = registry.backend(str(parameter(engines["engine"].parts, "backend"))).device_lock()
+    devices = registry.backend(str(parameter(engines["engine"].parts, "backend"))).devices()
     with (
         store.lease(label),
         tempfile.TemporaryDirectory(dir=store.root / "tmp") as scratch,
@@ -111,9 +111,9 @@ def _measured(
             },
             purpose=label,
             log=Path(scratch, "log"),
-            device=device,
+            devices=devices,
             progress=reporter.progress,
-            waiting=lambda who: say(f"waiting for {device}, held by {who}"),
+            waiting=lambda who: say(f"waiting for {' or '.join(devices)}, held by {who}"),
         ).facts
 
 

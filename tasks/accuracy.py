@@ -2,7 +2,7 @@
 
 from cxr_core.config import AccuracyConfig, EngineConfig
 from cxr_core.refs import Precision, Record
-from tasks.engine import backend_lock, backend_machine, backend_room
+from tasks.engine import backend_devices, backend_machine, backend_room
 from tasks.stage import Arguments, KeyOnly, stage
 
 
@@ -17,7 +17,7 @@ def model_identity(exported: Record) -> str:
     packages=("numpy", "scipy"),
     rooms=backend_room,
     machine=backend_machine,
-    device=backend_lock,
+    devices=backend_devices,
 )
 def accuracy(
     precision: Precision,

@@ -2,7 +2,7 @@
 
 from cxr_core.config import BenchmarkConfig, EngineConfig
 from cxr_core.refs import Precision, Record
-from tasks.engine import backend_lock, backend_machine, backend_room
+from tasks.engine import backend_devices, backend_machine, backend_room
 from tasks.stage import Arguments, KeyOnly, stage
 
 
@@ -12,7 +12,7 @@ from tasks.stage import Arguments, KeyOnly, stage
     packages=("numpy",),
     rooms=backend_room,
     machine=backend_machine,
-    device=backend_lock,
+    devices=backend_devices,
     shown_every=5.0,  # not more often: it is posted on the cores that are measured
 )
 def benchmark(

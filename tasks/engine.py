@@ -19,9 +19,9 @@ def backend_machine(arguments: Arguments) -> dict[str, JsonValue]:
     return dict(registry.backend(bare(arguments["backend"])).environment())
 
 
-def backend_lock(arguments: Arguments) -> str:
-    """The device that the backend computes on."""
-    return registry.backend(bare(arguments["backend"])).device_lock()
+def backend_devices(arguments: Arguments) -> tuple[str, ...]:
+    """The devices that the backend may compute on."""
+    return registry.backend(bare(arguments["backend"])).devices()
 
 
 @stage(
@@ -30,7 +30,7 @@ def backend_lock(arguments: Arguments) -> str:
     packages=("numpy",),
     rooms=backend_room,
     machine=backend_machine,
-    device=backend_lock,
+    devices=backend_devices,
     shown_every=1.0,
 )
 def engine(precision: Precision, backend: str, lowered: Record, config: EngineConfig) -> Arguments:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 from uuid import UUID
@@ -58,10 +58,11 @@ class Reporter:
         if kind is None:
             self._update(100.0, f"{self._label}: done")
 
-    def waiting(self, device: str | None, holder: str) -> None:
-        """Say who holds the device that this stage waits for."""
-        self._logger.info("%s waits for the %s, held by %s", self._label, device, holder)
-        self._update(0.0, f"{self._label}: waits for the {device}, held by {holder}")
+    def waiting(self, devices: Sequence[str], holder: str) -> None:
+        """Say who holds the devices that this stage waits for, one of which it needs."""
+        told = f"waits for the {' or '.join(devices)}, held by {holder}"
+        self._logger.info("%s %s", self._label, told)
+        self._update(0.0, f"{self._label}: {told}")
 
     def progress(self, done: int, total: int, text: str) -> None:
         """Pass it on; the artifact at most once a second, with the time left at the pace so far."""

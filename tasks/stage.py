@@ -16,7 +16,7 @@ import json
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, update_wrapper
@@ -77,7 +77,7 @@ class Stage:
     packages: tuple[str, ...]
     rooms: Callable[[Arguments], tuple[str, ...]]
     machine: Callable[[Arguments], dict[str, JsonValue]]
-    device: Callable[[Arguments], str] | str | None
+    devices: Callable[[Arguments], Sequence[str]] | Sequence[str]
     resumable: bool
     shown_every: float | None
 
@@ -105,7 +105,7 @@ def stage(
     packages: tuple[str, ...] = (),
     rooms: Callable[[Arguments], tuple[str, ...]] = lambda arguments: (),
     machine: Callable[[Arguments], dict[str, JsonValue]] = lambda arguments: {},
-    device: Callable[[Arguments], str] | str | None = "cpu",
+    devices: Callable[[Arguments], Sequence[str]] | Sequence[str] = ("cpu",),
     resumable: bool = False,
     shown_every: float | None = None,
 ) -> Callable[[Callable[..., Arguments]], StageTask]:
@@ -116,13 +116,14 @@ def stage(
         packages: distributions whose version is part of the key.
         rooms: modules chosen by the arguments (a backend's room) whose code is part of the key.
         machine: what of this machine changes the result.
-        device: locked while the function runs, or says which by the arguments; None where it computes next to nothing.
+        devices: one of them is locked while the function runs, or says which by the arguments; none where it computes
+            next to nothing.
         resumable: the function gets a ``work`` folder that outlives a kill.
         shown_every: seconds between two updates of its progress in the Prefect UI; None shows none there.
     """
 
     def declare(arguments: Callable[..., Arguments]) -> StageTask:
-        declared = Stage(name, core, arguments, packages, rooms, machine, device, resumable, shown_every)
+        declared = Stage(name, core, arguments, packages, rooms, machine, devices, resumable, shown_every)
 
         def body(*args: Any, **kwargs: Any) -> Record:
             return _run(declared, inspect.signature(arguments).bind(*args, **kwargs).arguments)
@@ -176,7 +177,7 @@ def _run(declared: Stage, parameters: Mapping[str, Any]) -> Record:
         out, log = folder / "out", folder / "log"
         out.mkdir()
         bound = declared.bind(parameters)
-        device = declared.device(bound) if callable(declared.device) else declared.device
+        devices = declared.devices(bound) if callable(declared.devices) else declared.devices
         arguments = _passed(store, bound, folder / "inputs")
         if declared.resumable:
             arguments["work"] = str(store.work(key))
@@ -187,10 +188,10 @@ def _run(declared: Stage, parameters: Mapping[str, Any]) -> Record:
                     {**arguments, "out": str(out)},
                     purpose=label,
                     log=log,
-                    device=device,
+                    devices=devices,
                     time_limit=_time_limit(parameters),
                     progress=reporter.progress,
-                    waiting=lambda who: reporter.waiting(device, who),
+                    waiting=lambda who: reporter.waiting(devices, who),
                 )
             except CxrError as error:
                 _keep_attempt(store, declared.name, key, branch, error, log)
@@ -211,7 +212,7 @@ def _run(declared: Stage, parameters: Mapping[str, Any]) -> Record:
         outputs=outputs,
         facts=finished.facts,
         seconds=round(finished.seconds, 3),
-        environment=_environment(declared.packages),
+        environment=_environment(declared.packages) | ({"computed_on": finished.device} if finished.device else {}),
     )
 
 

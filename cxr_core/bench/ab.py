@@ -85,6 +85,7 @@ def ab(
         one.note(above_roofline(metadata, one.throughput_summary.images_per_second, config, engine_config))
     require_valid(*(one.complaint for one in sides))
     doubt = watch.complaint()
+    ways = (one.otherwise(engine_config) for one in sides)
     moved = drift(*sides)
     latency, throughput = (compared(per_round, config.seed) for per_round in ratios_by_round(*sides))
     return AbResult(
@@ -95,7 +96,7 @@ def ab(
         drift=moved,
         verdict="inconclusive" if doubt else overall(latency.verdict, throughput.verdict),
         ended=ended,
-        reason="; ".join(filter(None, (*(one.unsteady for one in sides), ended.reason, drifting(moved), doubt))),
+        reason="; ".join(filter(None, (*ways, *(one.unsteady for one in sides), ended.reason, drifting(moved), doubt))),
     ).model_dump(mode="json")
 
 
@@ -122,7 +123,7 @@ def _contestant(known: EngineMetadata, one: Side) -> Contestant:
 
 
 def _shared_device(known: EngineMetadata, against: EngineMetadata) -> str:
-    devices = [backend(one.backend).device_lock() for one in (known, against)]
+    devices = [backend(one.backend).devices()[0] for one in (known, against)]
     if devices[0] != devices[1]:
         raise UsageError(f"A computes on {devices[0]}, B on {devices[1]}: engines take turns on one device only")
     if known.model.size != against.model.size:

@@ -57,12 +57,13 @@ def benchmark(
             _comparable(known, other)
             inputs = of_test_split(tensors, config.throughput_batch, *first.input_shape[2:]) if tensors else None
             sides = side("engine", first, config, inputs), side("reference", second, config, inputs)
-            with watching(backend(known.backend).device_lock()) as watch:
+            with watching(backend(known.backend).devices()[0]) as watch:
                 ended = alternate(*sides, config, progress)
     roof = roofline(known, sides[0].throughput_summary.images_per_second, config, engine_config)
     sides[0].note(roof.complaint if roof else "")
     require_valid(*(one.complaint for one in sides))
-    doubts = (*(one.unsteady for one in sides), ended.reason, drifting(drift(*sides)), watch.complaint())
+    ways = (one.otherwise(engine_config) for one in sides)
+    doubts = (*ways, *(one.unsteady for one in sides), ended.reason, drifting(drift(*sides)), watch.complaint())
     summary = _summary(known, *sides, ended, "; ".join(filter(None, doubts)), config)
     summary |= {"roofline": roof.model_dump(mode="json")} if roof else {}
     summary |= {"gpu": told} if (told := watch.told()) else {}
@@ -105,6 +106,7 @@ def _summary(
         "ended": ended.model_dump(),
         "reason": reason,
         **({"stages": told} if (told := stages(engine.spans)) else {}),
+        **({"execution": how.model_dump()} if (how := engine.execution) else {}),
     }
 
 

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from pydantic import JsonValue
 
+from cxr_core.device import GPUS
+
 _EVERY = 0.2  # seconds; a sample takes well under a millisecond
 
 
@@ -59,9 +61,9 @@ class Watch:
 
 @contextmanager
 def watching(device: str) -> Iterator[Watch]:
-    """Sample that GPU (its UUID) in a thread for as long as the block runs; anything else is not sampled."""
+    """Sample that GPU or slice (its UUID) in a thread for as long as the block runs; anything else is not sampled."""
     watch = Watch()
-    if not device.startswith("GPU-"):
+    if not device.startswith(GPUS):
         yield watch
         return
     try:

@@ -96,7 +96,7 @@ def load(
         remembered = memory_complaint(runner, inputs)
         warmed = warm_up(runner, inputs, config.warmup_seconds, config.warmup_longest_seconds)
         progress(0, 1, f"{len(arrivals)} queries in {seconds:g} s")
-        with watching(backend(known.backend).device_lock()) as watch:
+        with watching(backend(known.backend).devices()[0]) as watch:
             served = serve(runner, inputs, arrivals, _PATIENCE * seconds)
         progress(1, 1, "served")
     require_valid(remembered or complaint(served.turn, inputs, expected))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_core.bench.clock import MACHINE, Clock
-from cxr_core.engines.contract import Images, Logits, Runner, Spans
+from cxr_core.engines.contract import Images, Logits, Runner, Spans, Stream
 
 SECOND = 1_000_000_000  # in ns
 
@@ -94,3 +94,46 @@ def turn(runner: Runner, inputs: Sequence[Images], seconds: float, least: int = 
         if stop >= end and number + 1 >= least:
             break
     return recorder.turn()
+
+
+def turn_on_streams(
+    streams: Sequence[Stream], inputs: Sequence[Images], seconds: float, *, transfers: bool, clock: Clock = MACHINE
+) -> Turn:
+    """Enqueues a query on each stream, then waits for each, again and again for at least ``seconds``.
+
+    So does trtexec with ``--infStreams`` and, as a stream has one pair of buffers here, ``--exposeDMA``
+    (NVIDIA/TensorRT samples/common/sampleInference.cpp, inferenceLoop). Query i is fed ``inputs[i % len(inputs)]``.
+    Without ``transfers`` (``--noDataTransfers``) each stream computes on one input over and over: there must be as many
+    inputs as streams, and the answers of its last query stand for all of its queries.
+    """
+    if not transfers:
+        for stream, images in zip(streams, inputs, strict=True):
+            stream.load(images)
+    period, queries = len(inputs), count()
+    starts: list[int] = []
+    stops: list[int] = []
+    bound: list[int] = []
+    answers: list[Logits] = []
+    spans: list[Spans | None] = []
+    end = clock.now() + int(seconds * SECOND)
+    while not stops or stops[-1] < end:
+        for stream in streams:
+            fed = inputs[next(queries) % period] if transfers else None
+            starts.append(clock.now())
+            stream.begin(fed)
+        for stream in streams:
+            stream.end()
+            stops.append(clock.now())
+            bound.append(stream.bound_images)
+            spans.append(stream.spans)
+            if transfers:
+                answers.append(stream.answers())
+    if not transfers:
+        answers = [stream.answers() for stream in streams] * (len(stops) // len(streams))
+    return Turn(
+        np.array(starts, dtype=np.int64),
+        np.array(stops, dtype=np.int64),
+        np.array(bound, dtype=np.int64),
+        tuple(answers),
+        tuple(one for one in spans if one is not None),
+    )

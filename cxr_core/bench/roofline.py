@@ -35,7 +35,7 @@ def roofline(
     """Of an engine on this machine; None where its operations are not known, or a test double stood in."""
     if known.gflop_per_image is None or known.fake:
         return None
-    device, lock = backend(known.backend).device(), backend(known.backend).device_lock()
+    device, lock = backend(known.backend).device(), backend(known.backend).devices()[0]
     card = None if lock == "cpu" else card_named(device)
     stated = card.peak_for(known.precision) if card else None
     # On a CPU one backend's probe stands for all that compute there.

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from cxr_core.bench.audit import answers_before, batch_complaint, complaint, memory_complaint
 from cxr_core.bench.inputs import Inputs, made_up
-from cxr_core.bench.loop import Turn, turn
+from cxr_core.bench.loop import Turn, turn, turn_on_streams
 from cxr_core.bench.ratio import Drift, OverRounds, drift_over_rounds, over_rounds
 from cxr_core.bench.summary import ThroughputSummary, throughput_summary
 from cxr_core.bench.warmup import Warmup, warm_up
-from cxr_core.config import BenchmarkConfig
-from cxr_core.engines.contract import Images, Logits, Runner, Spans
+from cxr_core.config import BenchmarkConfig, EngineConfig
+from cxr_core.engines.contract import Execution, Images, Logits, Runner, Spans, Stream, Streaming
 from cxr_core.progress import Progress, silent
 from cxr_core.refs import Frozen
 
@@ -33,17 +33,23 @@ class Ended(Frozen):
 
 @dataclass
 class Side:
-    """One of the two engines: its runner, what it is fed, and its turns so far, one of each kind a round."""
+    """One of the two engines: its runner, what it is fed, and its turns so far, one of each kind a round.
+
+    ``execution`` is how the last turn's queries were executed; None where the runner has no streams.
+    """
 
     name: str
     runner: Runner
     single: Sequence[Images]
     batched: Sequence[Images]
+    streams: Sequence[Stream] = ()
+    transfers: bool = True
     single_answers: Sequence[Logits] = ()
     batched_answers: Sequence[Logits] = ()
     latency: list[Turn] = field(default_factory=list)
     throughput: list[Turn] = field(default_factory=list)
     warmup: dict[str, Warmup] = field(default_factory=dict)
+    execution: Execution | None = None
     complaint: str = ""
 
     def prepare(self, config: BenchmarkConfig) -> None:
@@ -59,16 +65,41 @@ class Side:
         }
 
     def play(self, seconds: float) -> None:
-        """One round's turn: half of it single queries, half batches. One query each goes first, untimed:
-        the other engine has just emptied the caches."""
-        self.runner(self.single[-1])
-        single = turn(self.runner, self.single, seconds / 2)
-        self.runner(self.batched[-1])
-        batched = turn(self.runner, self.batched, seconds / 2)
-        self.note(complaint(single, self.single, self.single_answers))
-        self.note(complaint(batched, self.batched, self.batched_answers))
-        self.latency.append(single.without_answers())
-        self.throughput.append(batched.without_answers())
+        """One round's turn: half of it single queries on one stream, half batches on all of them."""
+        self.latency.append(self._turn(self.single, self.single_answers, self.streams[:1], seconds / 2))
+        self.throughput.append(self._turn(self.batched, self.batched_answers, self.streams, seconds / 2))
+        if isinstance(self.runner, Streaming):
+            self.execution = self.runner.execution
+
+    def _turn(
+        self, inputs: Sequence[Images], expected: Sequence[Logits], streams: Sequence[Stream], seconds: float
+    ) -> Turn:
+        """A query goes first, untimed, on each stream: the other engine has just emptied the caches."""
+        if not streams:
+            self.runner(inputs[-1])
+            done = turn(self.runner, inputs, seconds)
+        else:
+            if not self.transfers:
+                places = [place % len(inputs) for place in range(len(streams))]
+                inputs, expected = [inputs[i] for i in places], [expected[i] for i in places]
+            turn_on_streams(streams, inputs, 0.0, transfers=self.transfers)
+            done = turn_on_streams(streams, inputs, seconds, transfers=self.transfers)
+        self.note(complaint(done, inputs, expected))
+        return done.without_answers()
+
+    def otherwise(self, asked: EngineConfig) -> str:
+        """A sentence for how queries were executed otherwise than by default, or than asked; empty where not."""
+        if (how := self.execution) is None:
+            return ""
+        found = (
+            f"throughput is that of {how.streams} streams" if how.streams > 1 else "",
+            "copies to and from the GPU are left out of latency and throughput" if not how.transfers else "",
+            "ran without the CUDA graph that was asked for" if asked.cuda_graph and not how.cuda_graph else "",
+            f"{'spun' if how.spin_wait else 'slept'} while waiting, other than asked"
+            if asked.spin_wait != how.spin_wait
+            else "",
+        )
+        return f"{self.name}: {', '.join(said)}" if (said := [one for one in found if one]) else ""
 
     @property
     def queries(self) -> int:
@@ -120,7 +151,8 @@ def side(name: str, runner: Runner, config: BenchmarkConfig, inputs: Inputs | No
     """An engine made ready, not yet warmed up. Both sides are fed the same images, made-up ones without ``inputs``."""
     height, width = runner.input_shape[2:]
     fed = inputs or made_up(config.throughput_batch, height, width, config.seed)
-    return Side(name, runner, fed.single, fed.batched)
+    streams = runner.streams(config.streams) if isinstance(runner, Streaming) else ()
+    return Side(name, runner, fed.single, fed.batched, streams, config.transfers)
 
 
 def alternate(engine: Side, reference: Side, config: BenchmarkConfig, progress: Progress = silent) -> Ended:

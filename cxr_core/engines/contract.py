@@ -1,9 +1,9 @@
 """What every backend promises. The contract tests run on all of them, the test double too."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Literal, NamedTuple, Protocol, Self
+from typing import Annotated, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,6 +91,70 @@ class Runner(Protocol):
     ) -> None: ...
 
 
+class Execution(Frozen):
+    """How queries were really executed on a device of its own: as asked for or not.
+
+    ``transfers``: images and answers were copied within each query. ``spin_wait``: the host spun while it waited; else
+    it slept, and being woken is part of a query's time as the host sees it. ``memory_mebibytes`` is what all streams
+    take there beside the weights.
+    """
+
+    streams: int
+    transfers: bool
+    cuda_graph: bool
+    spin_wait: bool
+    memory_mebibytes: float
+
+
+class Stream(Protocol):
+    """One queue of a device, with buffers of its own: a query at a time, beside those of other streams."""
+
+    @property
+    def bound_images(self) -> int:
+        """See ``Runner``."""
+        ...
+
+    @property
+    def spans(self) -> Spans | None:
+        """Of the last query that has ended."""
+        ...
+
+    def load(self, images: Images) -> None:
+        """Copies images to the device, for queries without copies, and wipes out the answers that lie there."""
+        ...
+
+    def begin(self, images: Images | None) -> None:
+        """Enqueues a query and does not wait: images in, execution, answers out. None leaves out both copies and
+        computes on what was loaded. The images fit the engine, see ``Runner.__call__``."""
+        ...
+
+    def end(self) -> None:
+        """Waits for the query."""
+        ...
+
+    def answers(self) -> Logits:
+        """Of the query that has ended last; copied now where it was without copies."""
+        ...
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """What a runner offers besides ``Runner`` where its device has streams."""
+
+    def streams(self, count: int) -> Sequence[Stream]:
+        """So many streams, the first of which answers calls. They live as long as the runner.
+
+        Raises:
+            MachineError: their memory is more than is free or than ``EngineConfig.memory_mebibytes``.
+        """
+        ...
+
+    @property
+    def execution(self) -> Execution:
+        """Of the last query of each stream."""
+        ...
+
+
 class Backend(Protocol):
     """A way to compile and run a graph. A test double carries ``fake = True``; everything shown says so."""
 
@@ -105,8 +169,11 @@ class Backend(Protocol):
         """The device's own name, as a figure must carry it."""
         ...
 
-    def device_lock(self) -> str:
-        """The name of the lock (``cxr_core/device.py``) that is held while it computes: ``cpu``, or a GPU's UUID."""
+    def devices(self) -> tuple[str, ...]:
+        """The devices on which it computes alike, one at a time; the first is the one that it takes by itself.
+
+        Names of their locks (``cxr_core/device.py``): ``cpu``, or UUIDs of GPUs.
+        """
         ...
 
     def environment(self) -> Mapping[str, JsonValue]:

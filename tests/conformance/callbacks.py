@@ -10,7 +10,7 @@ sys.path.insert(0, sys.argv[1])
 sys.modules["tensorrt"] = trt
 
 from cxr_core.bench.gpu_state import watching  # noqa: E402
-from cxr_core.engines.tensorrt import TensorRTBackend, builder, library, log, monitor, runner  # noqa: E402
+from cxr_core.engines.tensorrt import TensorRTBackend, builder, library, log, monitor, plan, runner  # noqa: E402
 from cxr_core.errors import MachineError  # noqa: E402
 
 sink = log.log_sink(trt)
@@ -24,8 +24,8 @@ shown.phase_finish("phase")
 times: dict[str, float] = {}
 runner._profiler(trt, times).report_layer_time("layer", 1.5)
 refusals = []
-opener = types.SimpleNamespace(_trt=trt, _sink=sink)
-for start in (lambda: builder._builder(trt, sink), lambda: runner.TensorRTRunner._started(opener)):  # type: ignore[arg-type]
+opener = types.SimpleNamespace(_trt=trt, sink=sink)
+for start in (lambda: builder._builder(trt, sink), lambda: plan.OpenedPlan._started(opener)):  # type: ignore[arg-type]
     try:
         start()
     except MachineError as error:

@@ -24,6 +24,7 @@ ROLES = {
     "_opener": "Runtime",
     "_engine": "ICudaEngine",
     "_context": "IExecutionContext",
+    "context": "IExecutionContext",
     "inspector": "EngineInspector",
 }
 MODULES = {"trt": "tensorrt", "_trt": "tensorrt", "runtime": "cuda", "_cudart": "cuda", "nvml": "pynvml"}

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from cxr_core.errors import DataError
 from cxr_core.progress import Progress, silent
@@ -45,3 +46,33 @@ def copy_later(*, source: Path, seconds: float, out: Path) -> dict[str, int]:
     time.sleep(seconds)
     (out / "late").write_bytes(source.read_bytes())
     return {}
+
+
+def branch_on_gpu(*, out: Path, graph: Path, meeting: Path, name: str, until: list[str]) -> dict[str, Any]:
+    """Builds a plan on the GPU that it holds and stays until all of ``until`` are in ``meeting``, five minutes at most.
+
+    Returns the GPU, how many CUDA shows, who else was at work on it, and how the timing cache was found.
+    """
+    from cuda.bindings import runtime
+
+    from cxr_core.config import EngineConfig
+    from cxr_core.engines.engine import engine
+    from cxr_core.engines.registry import backend
+    from cxr_core.refs import Precision
+
+    (device,) = backend("tensorrt").devices()
+    mine = meeting / f"{name} on {device}"
+    mine.touch()
+    (meeting / name).touch()
+    for _ in range(6000):
+        if all((meeting / one).exists() for one in until):
+            break
+        time.sleep(0.05)
+    others = [one.name for one in meeting.glob(f"* on {device}") if one != mine]
+    built = engine(
+        graph=graph, out=out, precision=Precision.FP32, backend="tensorrt", config=EngineConfig(),
+        cache=meeting.parent / "cache",
+    )  # fmt: skip
+    mine.unlink()
+    cache = built["build"]["timing_cache"]
+    return {"device": device, "shown": runtime.cudaGetDeviceCount()[1], "others": others, "cache": cache}

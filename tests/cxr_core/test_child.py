@@ -30,7 +30,7 @@ def _run(tmp_path: Path, name: str, **options: object) -> child.Finished:
         {"out": str(tmp_path), **arguments},
         purpose=name,  # type: ignore[dict-item]
         log=tmp_path / "log",
-        device="cpu",
+        devices=("cpu",),
         **options,
     )  # type: ignore[arg-type]
 
@@ -94,7 +94,7 @@ def test_the_child_dies_with_its_parent_and_frees_the_device(tmp_path: Path) -> 
     program = (
         f"from pathlib import Path\nfrom cxr_core.child import run_child\n"
         f"run_child('child_work:hang', {{'out': {str(tmp_path)!r}, 'seconds': 60}}, purpose='hang', "
-        f"log=Path({str(tmp_path / 'log')!r}), device='cpu')"
+        f"log=Path({str(tmp_path / 'log')!r}), devices=('cpu',))"
     )
     parent = subprocess.Popen([sys.executable, "-c", program])
     pid, helper = _wait_for(tmp_path / "pid"), _wait_for(tmp_path / "helper")
@@ -102,7 +102,7 @@ def test_the_child_dies_with_its_parent_and_frees_the_device(tmp_path: Path) -> 
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
     began = time.monotonic()
-    with device.hold("cpu", "next"):
+    with device.hold(("cpu",), "next"):
         assert time.monotonic() - began < 30
     for _ in range(400):
         if not _alive(pid) and not _alive(helper):
@@ -113,7 +113,7 @@ def test_the_child_dies_with_its_parent_and_frees_the_device(tmp_path: Path) -> 
 
 def test_whoever_waits_is_told_who_holds_the_device(tmp_path: Path) -> None:
     told: list[str] = []
-    with device.hold("cpu", "building int8"):
+    with device.hold(("cpu",), "building int8"):
         threading.Timer(0.2, lambda: None).start()
         worker = threading.Thread(
             target=_run, args=(tmp_path, "add"), kwargs={"arguments": {"a": 1, "b": 1}, "waiting": told.append}

@@ -65,7 +65,7 @@ def test_gc_in_a_loop_takes_nothing_from_a_stage_at_work(monkeypatch: pytest.Mon
     monkeypatch.setattr(stage, "get_run_logger", lambda: logging.getLogger("x"))
     declared = _Stage(
         "copy", "tests.cxr_core.child_work:copy_later", lambda **given: given, (), lambda given: (), lambda given: {},
-        device=None, resumable=False, shown_every=None,
+        devices=("cpu",), resumable=False, shown_every=None,
     )  # fmt: skip
 
     def collect() -> int:
@@ -83,6 +83,7 @@ def test_gc_in_a_loop_takes_nothing_from_a_stage_at_work(monkeypatch: pytest.Mon
         finally:
             over.set()
         assert collecting.result() > 1
+        assert record.environment["computed_on"] == "cpu"
         gc_later(store)
         assert {name: store.read_bytes(ref) for name, ref in record.outputs.items() if name != "log"} == {
             "early": b"written at once", "late": b"input",

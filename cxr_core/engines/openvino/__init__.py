@@ -53,9 +53,9 @@ class OpenVINOBackend:
         cpu = processor()
         return {"version": _version(), "cpu": cpu.name, "instructions": cpu.flags_digest, "cpus": processors()}
 
-    def device_lock(self) -> str:
+    def devices(self) -> tuple[str, ...]:
         """All work on the CPU is serial."""
-        return "cpu"
+        return ("cpu",)
 
     def build(
         self,

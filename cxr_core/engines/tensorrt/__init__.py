@@ -7,7 +7,7 @@ from pydantic import JsonValue
 from cxr_core.config import EngineConfig
 from cxr_core.engines.capability import lacking, too_old
 from cxr_core.engines.contract import Effective, Runner, Support
-from cxr_core.engines.tensorrt.device import Gpu, gpu
+from cxr_core.engines.tensorrt.device import Gpu, alike, gpu
 from cxr_core.engines.tensorrt.library import built_for_cuda, cudart, tensorrt, version_of
 from cxr_core.errors import MachineError
 from cxr_core.progress import Progress
@@ -26,6 +26,7 @@ class TensorRTBackend:
             found = tensorrt()
             cudart()
             here = gpu()
+            alike()
         except MachineError as error:
             return Support(level="unsupported", reason=str(error))
         return gpu_support(precision, here, version_of(found)[0])
@@ -35,10 +36,12 @@ class TensorRTBackend:
         here = _gpu()
         return here.name if here else "no NVIDIA device"
 
-    def device_lock(self) -> str:
-        """The GPU's UUID: work on one GPU is serial, on several parallel."""
-        here = _gpu()
-        return here.uuid if here else "no-gpu"
+    def devices(self) -> tuple[str, ...]:
+        """UUIDs of the GPUs, or slices, that are like the first: work on one is serial, on several parallel."""
+        try:
+            return alike()
+        except MachineError:
+            return ("no-gpu",)
 
     def environment(self) -> dict[str, JsonValue]:
         """A plan is tied to TensorRT's version, the GPU's model and its capability; a driver changes how fast it is."""

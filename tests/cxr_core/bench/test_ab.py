@@ -55,7 +55,7 @@ def test_engines_on_two_devices_are_not_compared(built: Built, monkeypatch: pyte
     from cxr_doubles.backend import FakeBackend
 
     folders = built("fake"), built("onnxruntime")
-    monkeypatch.setattr(FakeBackend, "device_lock", lambda self: "GPU-double")
+    monkeypatch.setattr(FakeBackend, "devices", lambda self: ("GPU-double",))
     with pytest.raises(UsageError, match="A computes on GPU-double, B on cpu"):
         run(*folders)
 

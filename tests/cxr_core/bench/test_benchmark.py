@@ -1,8 +1,9 @@
 """The stage: an engine against its reference, and everything that makes a measurement invalid."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ from cxr_doubles.graphs import SIZE, images
 from cxr_core.bench.benchmark import benchmark
 from cxr_core.bench.stages import stages
 from cxr_core.config import AccuracyConfig, BenchmarkConfig, EngineConfig
-from cxr_core.engines.contract import Spans
+from cxr_core.engines.contract import Images, Logits, Spans
 from cxr_core.engines.engine import engine
 from cxr_core.engines.scoring import accuracy
+from cxr_core.engines.tensorrt.stream import TensorRTStream
 from cxr_core.errors import BranchError, DataError, ModelError, RefusedError, UsageError
 from cxr_core.evaluation.audits import require_answers_of_accuracy_mode
 from cxr_core.evaluation.scores import Scores, read_scores
@@ -21,7 +23,7 @@ from cxr_core.progress import silent
 from cxr_core.refs import Precision
 from tests.cxr_core.bench.virtual import forged_work
 from tests.cxr_core.engines.test_scoring import write_tensors
-from tests.nvidia import doubled
+from tests.nvidia import doubled, telling
 
 FAST = BenchmarkConfig(
     warmup_seconds=0.02, warmup_longest_seconds=1, round_seconds=0.04, rounds=4, iterations=4, median_width=100,
@@ -38,12 +40,12 @@ def tensors(tmp_path: Path) -> Path:
 
 
 def run(
-    engine: Path, reference: Path, out: Path, config: BenchmarkConfig = FAST, progress=silent, tensors=None
+    engine: Path, reference: Path, out: Path, config: BenchmarkConfig = FAST, progress=silent, tensors=None, **opened
 ) -> dict:
     return benchmark(
         engine=engine / "engine", engine_metadata=engine / "engine.json",
         reference=reference / "engine", reference_metadata=reference / "engine.json",
-        out=out, config=config, engine_config=EngineConfig(threads=1), progress=progress, tensors=tensors,
+        out=out, config=config, engine_config=EngineConfig(threads=1, **opened), progress=progress, tensors=tensors,
     )  # fmt: skip
 
 
@@ -78,11 +80,17 @@ def test_an_engine_against_itself(name: str, built: Built, tmp_path: Path) -> No
     assert {p.name for p in tmp_path.iterdir()} == {"benchmark.json", "times.json"}
 
 
-def test_on_a_gpu_the_copies_are_told_apart(graphs: Callable[[str], Path], tmp_path: Path) -> None:
+@pytest.fixture
+def plan(graphs: Callable[[str], Path], tmp_path: Path) -> Iterator[Path]:
+    """The folder of an engine of the double of TensorRT, which is there for as long as the test runs."""
     with doubled():
         engine(graph=graphs("fp32"), out=tmp_path, precision=Precision.FP32, backend="tensorrt", config=EngineConfig())
         (tmp_path / "out").mkdir()
-        facts = run(tmp_path, tmp_path, tmp_path / "out")
+        yield tmp_path
+
+
+def test_on_a_gpu_the_copies_are_told_apart(plan: Path) -> None:
+    facts = run(plan, plan, plan / "out")
     found = facts["stages"]
     assert (
         facts["gpu"]["clock_mhz"] == [1980, 1980, 1980]
@@ -91,12 +99,91 @@ def test_on_a_gpu_the_copies_are_told_apart(graphs: Callable[[str], Path], tmp_p
     )
     assert "power_w" not in facts["gpu"] and facts["gpu"]["slowed_by"] == []
     assert set(found) == {"enqueue", "h2d", "compute", "d2h", "latency", "warnings"}
-    times = json.loads((tmp_path / "out" / "times.json").read_text())
+    times = json.loads((plan / "out" / "times.json").read_text())
     for row in times:
         assert row["latencyMs"] == pytest.approx(row["h2dMs"] + row["computeMs"] + row["d2hMs"], abs=1e-5)
         assert row["startH2dMs"] <= row["endH2dMs"] == row["startComputeMs"] < row["endComputeMs"] <= row["endD2hMs"]
     assert found["h2d"]["count"] == found["compute"]["count"] == len(times)
     assert found["latency"]["median_ms"] == pytest.approx(np.median([row["latencyMs"] for row in times]), rel=1e-3)
+
+
+@pytest.mark.parametrize("transfers", [True, False])
+def test_transfers_are_part_of_a_query_or_left_out_and_it_says_which(plan: Path, transfers: bool) -> None:
+    facts = run(plan, plan, plan / "out", FAST.model_copy(update={"transfers": transfers}))
+    found = json.loads((plan / "out" / "benchmark.json").read_text())
+    assert found["execution"] == facts["execution"] and facts["execution"]["transfers"] is transfers
+    assert ("copies to and from the GPU are left out" in facts["reason"]) is not transfers
+    stages = facts["stages"]
+    parts = {"h2d", "compute", "d2h"} if transfers else {"compute"}
+    assert set(stages) == {"enqueue", "latency", "warnings", *parts}
+    assert stages["latency"]["mean_ms"] == pytest.approx(sum(stages[part]["mean_ms"] for part in parts), rel=1e-3)
+    assert stages["compute"]["count"] == facts["latency"]["count"]
+
+
+@pytest.mark.parametrize("cuda_graph", [True, False])
+@pytest.mark.parametrize("spin_wait", [True, False])
+def test_what_was_launched_and_how_it_was_waited_for_is_read_back(
+    plan: Path, cuda_graph: bool, spin_wait: bool
+) -> None:
+    how = {"cuda_graph": cuda_graph, "spin_wait": spin_wait}
+    facts = run(plan, plan, plan / "out", **how)
+    assert facts["execution"].items() >= how.items() and facts["reason"].count("asked") == 0
+    with telling("no_graph", "no_flags"):
+        facts = run(plan, plan, plan / "out", cuda_graph=True, spin_wait=not spin_wait)
+    assert facts["execution"].items() >= {"cuda_graph": False, "spin_wait": spin_wait}.items()
+    did = "spun" if spin_wait else "slept"
+    said = f"engine: ran without the CUDA graph that was asked for, {did} while waiting, other than asked"
+    assert said in facts["reason"] and said.replace("engine", "reference") in facts["reason"]
+
+
+@pytest.mark.parametrize("transfers", [True, False])
+def test_throughput_may_be_of_several_streams(plan: Path, transfers: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[tuple[str, int]] = []
+    for name in ("begin", "end"):
+        method = getattr(TensorRTStream, name)
+
+        def noted(stream: TensorRTStream, *given: Images, name: str = name, method: Any = method) -> None:
+            order.append((name, int(stream._stream)))
+            method(stream, *given)
+
+        monkeypatch.setattr(TensorRTStream, name, noted)
+    config = FAST.model_copy(update={"streams": 3, "transfers": transfers})
+    facts = run(plan, plan, plan / "out", config)
+    assert facts["execution"]["streams"] == 3 and "throughput is that of 3 streams" in facts["reason"]
+    # The last turn: queries begin on one stream after the other, and only then the first is waited for.
+    fetched = 0 if transfers else 3  # answers are then waited for once more
+    last = order[-6 - fetched : len(order) - fetched]
+    assert [name for name, _ in last] == ["begin"] * 3 + ["end"] * 3
+    assert [place for _, place in last[:3]] == [place for _, place in last[3:]] and len({p for _, p in last}) == 3
+    rate = facts["throughput"]
+    assert rate["queries"] % 3 == 0 and rate["images"] == 4 * rate["queries"]
+    assert rate["images_per_second"] == pytest.approx(rate["images"] / rate["seconds"])
+
+
+def test_answers_of_every_stream_are_looked_at(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = TensorRTStream.answers
+    swapped: list[TensorRTStream] = []
+
+    def wrong(stream: TensorRTStream) -> Logits:
+        return answers(stream) + (1.0 if stream in swapped[1:] else 0.0)
+
+    opened = TensorRTStream.__init__
+    monkeypatch.setattr(TensorRTStream, "__init__", lambda s, *a, **k: (swapped.append(s), opened(s, *a, **k))[1])
+    monkeypatch.setattr(TensorRTStream, "answers", wrong)
+    with pytest.raises(BranchError, match="engine: query 1 answered otherwise while timed"):
+        run(plan, plan, plan / "out", FAST.model_copy(update={"streams": 2}))
+
+
+def test_queries_without_transfers_that_compute_nothing_are_found(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compute = TensorRTStream._compute
+
+    def idle(stream: TensorRTStream) -> None:
+        if stream.copies:
+            compute(stream)
+
+    monkeypatch.setattr(TensorRTStream, "_compute", idle)
+    with pytest.raises(BranchError, match="engine: query 0 answered with values that are not finite"):
+        run(plan, plan, plan / "out", FAST.model_copy(update={"transfers": False}))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def call(tmp_path: Path) -> Callable[..., dict[str, Any]]:
         out = tmp_path / stage
         out.mkdir(exist_ok=True)
         arguments = {k: str(v) if isinstance(v, Path) else v for k, v in arguments.items()} | {"out": str(out)}
-        done = run_child(f"cxr_core.data.{stage}:{stage}", arguments, purpose=stage, log=tmp_path / "log", device=None)
+        done = run_child(f"cxr_core.data.{stage}:{stage}", arguments, purpose=stage, log=tmp_path / "log", devices=())
         return dict(done.facts)
 
     return run

@@ -20,12 +20,13 @@ from cxr_core.engines.engine import engine
 from cxr_core.engines.opening import open_engine
 from cxr_core.engines.registry import backend
 from cxr_core.engines.tensorrt import gpu_support
-from cxr_core.engines.tensorrt.device import gpu
+from cxr_core.engines.tensorrt.device import alike, gpu
 from cxr_core.engines.tensorrt.inspector import timed_layers, weight_shares
 from cxr_core.engines.tensorrt.library import checked
 from cxr_core.engines.tensorrt.monitor import Phases
 from cxr_core.errors import BranchError, MachineError, ModelError
 from cxr_core.refs import Precision
+from tasks.engine import backend_machine
 from tests.nvidia import doubled, telling
 
 CONFIG = EngineConfig(batches=(1, 8, 16))
@@ -127,7 +128,7 @@ def test_any_batch_of_the_profile_is_bound_and_others_are_refused(
         for count in (1, 7, 16, 1):
             np.testing.assert_allclose(runner(images(16)[:count]), whole[:count], atol=2e-4)
             assert runner.bound_images == count
-            assert (runner._graph is not None) == graph
+            assert runner.execution.cuda_graph == graph
         with pytest.raises(ModelError, match=r"17 images at once, the plan takes 1 to 16: .*engine\.batches"):
             runner(images(17))
         with pytest.raises(ModelError, match="0 images at once"):
@@ -149,6 +150,79 @@ def test_where_a_query_spent_its_time_is_told_by_events(make: Callable[..., Any]
         assert first.h2d + first.compute + first.d2h <= host
         runner(images(1))
         assert runner.spans != first
+
+
+def test_without_transfers_nothing_is_copied_while_a_stream_computes(
+    make: Callable[..., Any], tmp_path: Path, monkeypatch: Any
+) -> None:
+    make()
+    runtime, copied, copy = cuda(), [], cuda().cudaMemcpyAsync
+    with opened(tmp_path) as runner:
+        expected = runner(images(4))
+        runner(images(9)[5:])
+        (stream,) = runner.streams(1)
+        stream.load(images(4))
+        monkeypatch.setattr(runtime, "cudaMemcpyAsync", lambda *a: (copied.append(a[3].name), copy(*a))[1])
+        for _ in range(3):
+            stream.begin(None)
+            stream.end()
+            spans = stream.spans
+            assert (spans.h2d, spans.d2h) == (0, 0) and spans.compute > 0 and stream.bound_images == 4
+        assert copied == [] and runner.execution.transfers is False
+        np.testing.assert_allclose(stream.answers(), expected, atol=2e-4)
+        assert copied == ["cudaMemcpyDeviceToHost"]
+        stream.load(images(4))
+        assert np.isnan(stream.answers()).all()  # nothing has computed since
+        runner(images(4))
+        assert copied[-2:] == ["cudaMemcpyHostToDevice", "cudaMemcpyDeviceToHost"] and runner.execution.transfers
+        assert runner.spans.h2d > 0 and runner.spans.d2h > 0
+
+
+@pytest.mark.parametrize("graph", [False, True], ids=["launched", "cuda-graph"])
+def test_streams_work_at_once_each_in_memory_of_its_own(graph: bool, make: Callable[..., Any], tmp_path: Path) -> None:
+    make()
+    fed = images(9)
+    with opened(tmp_path, CONFIG.model_copy(update={"cuda_graph": graph})) as runner:
+        whole = runner(fed)
+        streams = runner.streams(3)
+        assert runner.streams(3) == streams and runner.streams(1) == streams[:1]
+        for place, stream in enumerate(streams):
+            stream.begin(fed[3 * place : 3 * place + 3])
+        assert [len(queue.queue) > 0 for queue in cuda()._streams.values()] == [True] * 3  # enqueued, none waited for
+        for stream in reversed(streams):
+            stream.end()
+        for place, stream in enumerate(streams):
+            np.testing.assert_allclose(stream.answers(), whole[3 * place : 3 * place + 3], atol=2e-4)
+            assert stream.spans.compute > 0 and stream.bound_images == 3
+        each = 1 + 16 * 4 * (SIZE * SIZE + 2) / (1 << 20)  # a context, and buffers for 16 images and their logits
+        assert runner.execution.model_dump() == {
+            "streams": 3, "transfers": True, "cuda_graph": graph, "spin_wait": True,
+            "memory_mebibytes": round(3 * each, 3),
+        }  # fmt: skip
+        free = cuda().cudaMemGetInfo()
+        assert (free[2] - free[1]) / (1 << 20) == pytest.approx(3 * each)
+    assert cuda().live == {} and cuda()._streams == {} and len(cuda().contexts) == 0
+
+
+@pytest.mark.parametrize(
+    ("limit", "memory", "says"),
+    [
+        (8192, 3, r"needs 3\.2 MiB \(3 streams of 1\.1 MiB each: .*\); 1\.9 MiB are free on the GPU"),
+        (3, 80, r"78\.9 MiB are free .*memory_mebibytes is 3: lower benchmark\.streams or engine\.batches"),
+    ],
+)
+def test_streams_that_do_not_fit_are_refused_before_any_of_their_memory_is_taken(
+    limit: int, memory: int, says: str, make: Callable[..., Any], tmp_path: Path
+) -> None:
+    make()
+    with (
+        telling(f"memory:{memory}"), opened(tmp_path, CONFIG.model_copy(update={"memory_mebibytes": limit})) as runner,
+    ):  # fmt: skip
+        taken = dict(cuda().live)
+        with pytest.raises(MachineError, match=says):
+            runner.streams(3)
+        assert cuda().live == taken
+        assert len(runner.streams(2)) == 2  # as many as fit
 
 
 def test_a_network_that_cannot_be_captured_runs_without(make: Callable[..., Any], tmp_path: Path, caplog: Any) -> None:
@@ -174,7 +248,7 @@ def test_an_opening_that_fails_leaves_nothing_taken(fault: str, make: Callable[.
         "context_none": "no execution context .*OutOfMemory.*no room left",
         "refuse": "refuses fp32 plan engine: .*not compatible with this device; build it here",
         "null": "cannot start its runtime here",
-        "memory:1": r"needs 1 MiB .*1 MiB are free .*lower engine\.batches",
+        "memory:1": r"needs 1\.1 MiB .*1\.0 MiB are free .*lower engine\.batches",
     }
     with telling(fault), pytest.raises(MachineError, match=says[fault]):
         opened(tmp_path)
@@ -225,8 +299,9 @@ def test_memory_freed_under_a_running_plan_ends_in_an_error_not_in_answers(
     make()
     runtime, runner = cuda(), opened(tmp_path)
     runner(images(2))
-    checked(runtime.cudaFree, runner._device_out)
-    runner._device_out = runner._device_in
+    (stream,) = runner.streams(1)
+    checked(runtime.cudaFree, stream._device_out)
+    stream._device_out = stream._device_in
     with pytest.raises(MachineError, match=r"cudaStreamSynchronize failed with cudaErrorIllegalAddress \(700\)"):
         runner(images(2))
     with pytest.raises(ValueError, match="ours"), runner:
@@ -468,9 +543,54 @@ def test_what_each_generation_runs() -> None:
         assert {p for p in Precision if gpu_support(p, here, 11).level == "native"} == expected, capability
 
 
-def test_the_lock_is_the_gpus_own_and_a_slice_has_its_own() -> None:
-    assert backend("tensorrt").device_lock() == "GPU-46414b45-2d47-5055-2d55-5549442d3136"
-    assert backend("openvino").device_lock() == "cpu"
+GPU, SECOND = (f"GPU-46414b45-2d47-5055-2d55-5549442d313{last}" for last in (6, 7))
+PIECES = [f"MIG-46414b45-2d47-5055-2d55-5549442d3{piece}3{last}" for last in (6, 7) for piece in (2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("told", "visible", "devices"),
+    [
+        ((), None, [GPU]),
+        (("devices:2",), None, [GPU, SECOND]),
+        (("devices:2",), "1,0", [SECOND, GPU]),
+        (("devices:2",), "1", [SECOND]),
+        (("devices:2",), SECOND, [SECOND]),
+        (("devices:2",), f"{SECOND},{GPU[:40]}", [SECOND, GPU]),
+        (("devices:2", "second:L4"), None, [GPU]),  # another model would build other engines
+        (("devices:2", "second:L4"), "1,0", [SECOND]),
+        (("devices:2", "slices:2"), None, PIECES),
+        (("devices:2", "slices:2"), f"{PIECES[2]}, {PIECES[1]}", [PIECES[2], PIECES[1]]),
+        (("devices:2", "slices:2"), PIECES[3], [PIECES[3]]),
+        (("no_gpu",), None, ["no-gpu"]),
+        ((), "", ["no-gpu"]),
+        (("slices:2",), "0", ["no-gpu"]),
+    ],
+)
+def test_gpus_and_slices_that_are_like_the_first(
+    told: tuple[str, ...], visible: str | None, devices: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with telling(*told):
+        assert list(backend("tensorrt").devices()) == devices
+    assert backend("openvino").devices() == ("cpu",)
+
+
+def test_a_slice_that_cannot_be_named_is_an_error_that_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with telling("slices:2"), pytest.raises(MachineError, match=r"name slices by their UUIDs, MIG-.* nvidia-smi -L"):
+        alike()
+
+
+def test_two_cards_of_one_model_share_what_was_built_and_no_uuid_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    with telling("devices:2"):
+        for uuid in (GPU, SECOND):
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", uuid)
+            found.append(backend_machine({"backend": "tensorrt"}))
+    assert found[0] == found[1]
+    assert set(found[0]) == {"version", "device", "capability", "driver"} and "46414b45" not in str(found)
 
 
 @versions

@@ -67,8 +67,8 @@ class FakeBackend:
     def environment(self) -> dict[str, JsonValue]:
         return {"version": "1.0", "device": self.device(), "cpus": 1}
 
-    def device_lock(self) -> str:
-        return "cpu"
+    def devices(self) -> tuple[str, ...]:
+        return ("cpu",)
 
     def build(
         self,

@@ -352,7 +352,7 @@ class ICudaEngine:
 
     @property
     def device_memory_size_v2(self) -> int:
-        return 1 << 20
+        return cuda.CONTEXT_BYTES
 
     def create_execution_context(self) -> "IExecutionContext | None":
         if cuda.told("context_none") or self.device_memory_size_v2 > cuda.free_bytes():
@@ -365,9 +365,12 @@ class ICudaEngine:
 
 
 class IExecutionContext:
-    __slots__ = ("_addresses", "_engine", "_ready", "_session", "_shape", "enqueue_emits_profile", "profiler")
+    __slots__ = (
+        "__weakref__", "_addresses", "_engine", "_ready", "_session", "_shape", "enqueue_emits_profile", "profiler",
+    )  # fmt: skip
 
     def __init__(self, engine: ICudaEngine) -> None:
+        cuda.contexts.add(self)
         self._engine, self._addresses, self._shape, self._ready = engine, {}, None, None
         self.profiler, self.enqueue_emits_profile = None, True
         self._session = _session(engine.model)

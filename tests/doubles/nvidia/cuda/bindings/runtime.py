@@ -6,7 +6,8 @@ waits until it is synchronised; freed memory is refused, and what reaches it on 
 later call repeats. ``CXR_FAKE_NVIDIA`` holds what it is told, separated by commas, ``name`` or ``name:value``:
 
     version:10.16.1.11   capability:8.0   name:A100   driver:575.1   memory:MIB     what there is
-    no_gpu   null   parser   build_none   context_none   refuse   no_graph          what fails
+    devices:2   second:L4 (another name)   slices:3 (of each device)
+    no_gpu   null   parser   build_none   context_none   refuse   no_graph no_flags what fails
     warn   odd_keys   names_only                                                    what is said
 """
 
@@ -17,20 +18,22 @@ from collections.abc import Callable
 from enum import IntEnum
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakSet
 
 cudaStreamNonBlocking = 1  # noqa: N816
 cudaEventDefault = 0  # noqa: N816
+cudaDeviceScheduleSpin, cudaDeviceScheduleBlockingSync, cudaDeviceScheduleMask = 1, 4, 7  # noqa: N816
 cudaError_t = IntEnum(  # noqa: N816
     "cudaError_t",
     {
         "cudaSuccess": 0, "cudaErrorInvalidValue": 1, "cudaErrorMemoryAllocation": 2, "cudaErrorNoDevice": 100,
-        "cudaErrorIllegalAddress": 700, "cudaErrorStreamCaptureInvalidated": 901,
+        "cudaErrorIllegalAddress": 700, "cudaErrorSetOnActiveProcess": 708, "cudaErrorStreamCaptureInvalidated": 901,
     },
 )  # fmt: skip
 cudaMemcpyKind = IntEnum("cudaMemcpyKind", {"cudaMemcpyHostToDevice": 1, "cudaMemcpyDeviceToHost": 2})  # noqa: N816
 cudaStreamCaptureMode = IntEnum("cudaStreamCaptureMode", {"cudaStreamCaptureModeThreadLocal": 1})  # noqa: N816
 
-OK, INVALID, NO_ROOM, NO_DEVICE, ILLEGAL, NOT_CAPTURED = cudaError_t
+OK, INVALID, NO_ROOM, NO_DEVICE, ILLEGAL, IN_USE, NOT_CAPTURED = cudaError_t
 Work = Callable[[], cudaError_t]
 # What was freed is kept and filled with NaN: who still reads it gets no number, and no crash hides who that was.
 live: dict[int, Any] = {}
@@ -38,6 +41,9 @@ _freed: list[Any] = []
 _pinned: set[int] = set()
 _streams: dict[int, "Stream"] = {}
 _sticky = [OK]
+_flags = [0]
+contexts: Any = WeakSet()
+CONTEXT_BYTES = 1 << 20  # what an execution context takes when it is made (F19)
 
 
 def told(name: str, default: str = "") -> str:
@@ -79,22 +85,63 @@ def reaches(address: int, count: int) -> bool:
 
 def free_bytes() -> int:
     used = sum(len(block) for start, block in live.items() if start not in _pinned)
-    return int(told("memory", "81920")) * (1 << 20) - used
+    return int(told("memory", "81920")) * (1 << 20) - used - len(contexts) * CONTEXT_BYTES
 
 
 def cudaGetDeviceCount() -> tuple[Any, ...]:  # noqa: N802
-    return (NO_DEVICE, None) if told("no_gpu") else (OK, 1)
+    count = 0 if told("no_gpu") else len(_visible())
+    return (OK, count) if count else (NO_DEVICE, None)
+
+
+def uuid_of(device: int, piece: int = 0) -> str:
+    """A GPU's; with ``piece``, from 1 on, that of a slice of it."""
+    text = (b"FAKE-GPU-UUID-16"[:-2] + b"%d%d" % (piece + 1, device + 6)).hex()
+    kind = "MIG" if piece else "GPU"
+    return f"{kind}-{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def pieces() -> range:
+    return range(1, int(told("slices", "0")) + 1)
+
+
+def name_of(device: int) -> str:
+    card = f"FAKE {told('second', told('name', 'H100')) if device == 1 else told('name', 'H100')}"
+    return f"{card} MIG 1g.10gb" if told("slices") else card
+
+
+def _visible() -> list[int]:
+    """By number or UUID, in the order of the variable; of all slices the first alone (F21)."""
+    count, chosen = int(told("devices", "1")), os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None:
+        return list(range(1 if told("slices") else count))
+    known = {str(one): one for one in range(count)}
+    known |= {uuid_of(one, piece): one for one in range(count) for piece in (0, *pieces())}
+    found = [one for part in chosen.split(",") for name, one in known.items() if part and name.startswith(part)]
+    return found[:1] if told("slices") else found
+
+
+def cudaSetDeviceFlags(flags: int) -> tuple[Any, ...]:  # noqa: N802
+    """Refused once the device is in use (F20)."""
+    if told("no_flags") or (live and flags != _flags[0]):
+        return (IN_USE,)
+    _flags[0] = flags
+    return (OK,)
+
+
+def cudaGetDeviceFlags() -> tuple[Any, ...]:  # noqa: N802
+    return OK, _flags[0] | 8  # cudaDeviceMapHost, which it always has
 
 
 def cudaSetDevice(device: int) -> tuple[Any, ...]:  # noqa: N802
-    return (OK,) if device == 0 else (INVALID,)
+    return (OK,) if device < len(_visible()) else (INVALID,)
 
 
 def cudaGetDeviceProperties(device: int) -> tuple[Any, ...]:  # noqa: N802
-    major, minor = told("capability", "9.0").split(".")
+    here, (major, minor) = _visible()[device], told("capability", "9.0").split(".")
+    uuid = bytes.fromhex(uuid_of(here)[4:].replace("-", ""))
     about = SimpleNamespace(
-        name=f"FAKE {told('name', 'H100')}".encode(), major=int(major), minor=int(minor), multiProcessorCount=132,
-        totalGlobalMem=int(told("memory", "81920")) << 20, uuid=SimpleNamespace(bytes=b"FAKE-GPU-UUID-16"),
+        name=name_of(here).encode(), major=int(major), minor=int(minor), multiProcessorCount=132,
+        totalGlobalMem=int(told("memory", "81920")) << 20, uuid=SimpleNamespace(bytes=uuid),
     )  # fmt: skip
     return OK, about
 
@@ -169,6 +216,17 @@ def cudaMemcpyAsync(dst: int, src: int, count: int, kind: cudaMemcpyKind, stream
     if not (reaches(dst, count) and reaches(src, count)):
         return (INVALID,)
     stream.add(copy)
+    return (_sticky[0],)
+
+
+def cudaMemsetAsync(devPtr: int, value: int, count: int, stream: Stream) -> tuple[Any, ...]:  # noqa: N802, N803
+    def fill() -> cudaError_t:
+        if not reaches(devPtr, count):
+            return ILLEGAL
+        ctypes.memset(devPtr, value, count)
+        return OK
+
+    stream.add(fill)
     return (_sticky[0],)
 
 
