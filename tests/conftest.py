@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,7 +70,7 @@ class Place:
             check=False,
         )
         if code is not None:
-            assert done.returncode == code, f"exit {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
+            assert done.returncode == code, f"exit {done.returncode}\n{_said(done.stdout)}\n{done.stderr[-5000:]}"
         return done
 
     def json(self, *arguments: str, code: int | None = 0, **environment: str) -> Any:
@@ -87,6 +88,14 @@ class Place:
             except OSError:
                 continue
         return {number: line for number, line in found.items() if what in line}
+
+
+def _said(output: str) -> str:
+    """What tells most of an output: a run's failures, else its end."""
+    with suppress(ValueError):
+        if isinstance(told := json.loads(output), dict) and told.get("failures"):
+            return json.dumps(told["failures"], indent=1)
+    return output[-3000:]
 
 
 SMOKE = ("run", "--profile", "smoke", "--data", "phantom")
