@@ -1,5 +1,6 @@
 """The loop keeps both floors, counts what was bound, and costs next to nothing."""
 
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -123,6 +124,19 @@ class Remembering(Echo):
             self.known[key] = super().__call__(images)
         self.bound_images = len(images)
         return self.known[key]
+
+
+class HeldUp(Remembering):
+    """Remembers nothing, but other load held up its first forty calls with an image that it had not seen."""
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        if images.tobytes() not in self.known and len(self.known) < 40:
+            time.sleep(0.02)
+        return super().__call__(images)
+
+
+def test_an_engine_that_was_held_up_is_not_taken_for_one_that_remembers() -> None:
+    assert memory_complaint(HeldUp(remembers=False), batches(1, 64, 64, 0)) == ""
 
 
 def test_an_engine_that_remembers_its_answers_is_found() -> None:
