@@ -97,7 +97,7 @@ def test_a_kill_at_any_time_is_no_loss(tensors: Path, unbroken: Path, tmp_path: 
     request = {
         "function": "cxr_core.training.loop:train",
         "purpose": "train",
-        "device": None,
+        "devices": [],
         "arguments": {
             "tensors": str(tensors),
             "out": str(tmp_path / "out"),
