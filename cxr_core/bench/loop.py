@@ -71,6 +71,11 @@ class Recorder:
             self._spans.append(parts)
         return stop
 
+    @property
+    def began(self) -> int:
+        """The moment at which the first call began, in ns."""
+        return self._starts[0]
+
     def turn(self) -> Turn:
         """All calls so far."""
         return Turn(
@@ -83,15 +88,14 @@ class Recorder:
 
 
 def turn(runner: Runner, inputs: Sequence[Images], seconds: float, least: int = 1, clock: Clock = MACHINE) -> Turn:
-    """Calls ``runner`` on ``inputs`` in turn for at least ``seconds`` and at least ``least`` queries.
+    """Calls ``runner`` on ``inputs`` in turn for at least ``seconds`` from the first call on, and ``least`` queries.
 
     Query i is fed ``inputs[i % len(inputs)]``. Answers are kept and judged after the turn.
     """
-    recorder, period = Recorder(runner, clock), len(inputs)
-    end = clock.now() + int(seconds * SECOND)
+    recorder, period, least_time = Recorder(runner, clock), len(inputs), int(seconds * SECOND)
     for number in count():
         stop = recorder.query(inputs[number % period])
-        if stop >= end and number + 1 >= least:
+        if stop - recorder.began >= least_time and number + 1 >= least:
             break
     return recorder.turn()
 
@@ -115,8 +119,8 @@ def turn_on_streams(
     bound: list[int] = []
     answers: list[Logits] = []
     spans: list[Spans | None] = []
-    end = clock.now() + int(seconds * SECOND)
-    while not stops or stops[-1] < end:
+    least_time = int(seconds * SECOND)
+    while not stops or stops[-1] - starts[0] < least_time:
         for stream in streams:
             fed = inputs[next(queries) % period] if transfers else None
             starts.append(clock.now())

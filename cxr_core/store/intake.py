@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
@@ -77,9 +78,6 @@ class Intake:
     _whole: dict[str, Source] = field(default_factory=dict)
     _temporary: set[str] = field(default_factory=set)
     _bytes: int = 0
-
-    def __post_init__(self) -> None:
-        self._tmp = str(self.blobs.layout.tmp)
 
     def put(self, sources: Sequence[Source]) -> list[tuple[str, int]]:
         """As ``put_blobs``."""
@@ -207,6 +205,10 @@ class Intake:
                 self.syncer.folders(layout.blobs / shard for shard in sorted(shards))
         self._written, self._whole, self._bytes = {}, {}, 0
         self._take_again(gone)
+
+    @cached_property
+    def _tmp(self) -> str:
+        return str(self.blobs.layout.tmp)
 
     def _make_shards(self) -> None:
         blobs = self.blobs.layout.blobs

@@ -99,9 +99,9 @@ def search(
         sample: images on which each node's noise is measured, from calibration too.
     """
     nodes = quantisable(model, kept)
-    everything = seen[max(seen)]
-    first = quantised(model, clips(everything, "minmax"), kept)
-    written = {method: rescaled(first, clips(everything, method)) for method in CALIBRATORS}
+    *fewer, most = sorted(seen)
+    first = quantised(model, clips(seen[most], "minmax"), kept)
+    written = {method: rescaled(first, clips(seen[most], method)) for method in CALIBRATORS}
     trials = _Trials(written, time_shares(model, nodes), budget, progress, _planned(nodes))
     compared = tuple(trials.of(method, ()) for method in CALIBRATORS)
     method = min(compared, key=lambda trial: (not trial.held, trial.shift is None, trial.shift or 0)).calibrator
@@ -113,10 +113,11 @@ def search(
         left = _fewest(trials, method, noise)
     chosen = trials.of(method, left)
     sizes = []
-    for images, some in sorted(seen.items()):
+    for images in fewer:
         progress(len(trials.done), trials.planned, f"{method} by {images} images")
-        mean, flips, held = budget.judge(relieved(rescaled(first, clips(some, method)), left))
+        mean, flips, held = budget.judge(relieved(rescaled(first, clips(seen[images], method)), left))
         sizes.append(Size(images=images, shift=mean, flips=flips, held=held))
+    sizes.append(Size(images=most, shift=chosen.shift, flips=chosen.flips, held=chosen.held))
     tried = {trial for (tried_with, _), trial in trials.done.items() if tried_with == method}
     return trials.graph(method, left), Found(
         images=len(budget.images),

@@ -11,6 +11,7 @@ import pytest
 from cxr_core.refs import Record, Ref
 from cxr_core.store import GcReport, Store
 from cxr_core.store.gc import Collector
+from tests.serving import until
 
 Persist = Callable[..., tuple[str, bytes]]
 
@@ -32,9 +33,12 @@ print(passes, gone)
 
 def collecting(stop: Path, loop: "subprocess.Popen[str]") -> None:
     """Waits until a ``GC_LOOP`` is at work."""
-    while not stop.with_name("passing").exists():
+
+    def passing() -> bool:
         assert loop.poll() is None
-        time.sleep(0.01)
+        return stop.with_name("passing").exists()
+
+    until(passing, 60, "the first pass of gc")
 
 
 def gc_later(store: Store, *, dry_run: bool = False) -> GcReport:
