@@ -74,5 +74,6 @@ def _leased(what: Part, inputs: Inputs, parameters: dict[str, Any], started: str
             outcomes=[outcome.model_dump(mode="json") for outcome in work.outcomes],
         )
     placing.send(run.run_id)
-    ended = Failed if summary["state"] == "failed" else Completed
-    return ended(message=str(summary["message"]))
+    if summary["state"] == "failed":
+        return Failed(message=str(summary["message"]))
+    return Completed(message="its account is in the mirror")
