@@ -16,6 +16,7 @@ Margin = Annotated[float, Field(gt=0, lt=0.5)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+PoolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 
 
 class PhantomConfig(Frozen):
@@ -208,6 +209,13 @@ class RobustnessConfig(Frozen):
     seed: Seed = 0
 
 
+class PlacementConfig(Frozen):
+    """Work pools of other machines, artifacts travelling by the mirror. Not stated: where the run is."""
+
+    train: PoolName | None = Field(None, description="pool that reads the X-rays, trains and exports")
+    engines: PoolName | None = Field(None, description="pool that builds, measures and scores the engines")
+
+
 class Profile(Frozen):
     """Every choice of a run."""
 
@@ -228,6 +236,7 @@ class Profile(Frozen):
     compare: CompareConfig = CompareConfig()
     occlusion: OcclusionConfig = OcclusionConfig()
     robustness: RobustnessConfig = RobustnessConfig()
+    placement: PlacementConfig = PlacementConfig()
     precisions: tuple[Precision, ...] = (Precision.FP32, Precision.FP16, Precision.BF16, Precision.INT8)
     backends: tuple[str, ...] = ("openvino", "onnxruntime")
     require: tuple[str, ...] = Field((), description="PRECISION or PRECISION@BACKEND whose verdict must be pass")

@@ -295,6 +295,25 @@ def serve(
         serving.serve(port, host, auth, notify, as_json=json_)
 
 
+@app.command()
+def worker(
+    pool: Annotated[str, typer.Argument(help="Work pool, as a profile's placement names it; made if need be.")],
+    api: Annotated[
+        str, typer.Option(metavar="URL", envvar="PREFECT_API_URL", help="Such as http://trainer:4200, of cxr serve.")
+    ],
+    auth: Annotated[
+        str | None,
+        typer.Option(metavar="USER:PASSWORD", envvar="PREFECT_API_AUTH_STRING", help="What that server asks for."),
+    ] = None,
+    store: StoreOption = None,
+) -> None:
+    """Lend this machine to another's server: compute the parts that a placement sends here; Ctrl-C ends it."""
+    use_store(store)
+    from flows import serving
+
+    serving.join(pool, api, auth)
+
+
 SlugArgument = Annotated[str, typer.Argument(help="nightly or weekly.")]
 
 

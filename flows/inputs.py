@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cxr_core import __version__
 from cxr_core.code import code_digests
@@ -19,12 +19,17 @@ from cxr_core.refs import Precision, Ref
 from flows.settings import PROFILES, PROJECT
 from tasks.place import current_store
 
+Part = Literal["train", "engines"]
+
+ELSEWHERE = Path("elsewhere")
+"""The folder of radiographs while only the machine that reads it knows."""
+
 _GENERATED = "generated phantoms"
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What was chosen, and where the data is and how it was found."""
+    """What was chosen, and where the data is and how it was found; ``pools`` are those of parts computed elsewhere."""
 
     profile: Profile
     folder: Path
@@ -33,6 +38,12 @@ class Inputs:
     weights: Ref | None = None
     onnx: Ref | None = None
     brought: Mapping[str, str] = field(default_factory=dict)
+    pools: Mapping[Part, str] = field(default_factory=dict)
+
+    @property
+    def data(self) -> str | None:
+        """What leads to the same radiographs once more; None while only another machine knows."""
+        return None if self.folder == ELSEWHERE else str(self.folder)
 
     @property
     def phantom(self) -> bool:
@@ -51,8 +62,9 @@ def settle(
     overrides: Mapping[str, Any] | None = None,
     refresh: Sequence[str] | None = None,
     rebuild: str = "nothing",
+    pool: str | None = None,
 ) -> Inputs:
-    """Check everything that can be checked before the first stage.
+    """Check everything that can be checked before the first stage. ``pool`` is the work pool that the run itself is in.
 
     Raises:
         UsageError: an unknown profile, field, precision, backend or branch, or a file or folder that is not there.
@@ -80,12 +92,32 @@ def settle(
     unknown = sorted(set(refresh or ()) - branches)
     if unknown:
         raise UsageError(f"refresh: no branch {', '.join(unknown)} in this run; it has {', '.join(sorted(branches))}")
+    placed: dict[Part, str | None] = {"train": chosen.placement.train, "engines": chosen.placement.engines}
+    return located(chosen, data, weights, onnx, {part: to for part, to in placed.items() if to and to != pool})
+
+
+def located(
+    profile: Profile, data: str | None, weights: str | None, onnx: str | None, pools: Mapping[Part, str]
+) -> Inputs:
+    """Where the radiographs are, and the user's files taken into the store; on the machine that trains.
+
+    Raises:
+        UsageError: a file or folder that is not there, or, of another machine, that is not named in full.
+        StoreError: the store cannot be used.
+    """
     if weights and onnx:
         raise UsageError("weights and onnx were both given; an ONNX graph holds its own weights, so name one of them")
     store = current_store().root
+    given = {name: path for name, path in (("weights", weights), ("onnx", onnx)) if path}
+    if "train" in pools:
+        for name, path in {**given, "data": data}.items():
+            if path and path != "phantom" and not Path(path).is_absolute():
+                raise UsageError(f"{name}: {path} is read by the machine of pool {pools['train']}; give it in full")
+        folder = Path(data) if data else ELSEWHERE
+        return Inputs(profile, folder, f"read in pool {pools['train']}", store, brought=given, pools=pools)
     taken = _brought(weights, "weights", "weights"), _brought(onnx, "ONNX", "model")
-    paths = {name: str(Path(path).absolute()) for name, path in (("weights", weights), ("onnx", onnx)) if path}
-    return Inputs(chosen, *_folder(chosen, data), store, *taken, paths)
+    paths = {name: str(Path(path).absolute()) for name, path in given.items()}
+    return Inputs(profile, *_folder(profile, data), store, *taken, paths, pools)
 
 
 def unsupported(profile: Profile) -> Iterator[str]:

@@ -4,12 +4,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
+from prefect.states import Completed, Failed, Pending
 from pydantic import JsonValue
 
+from cxr_core import errors
 from cxr_core.errors import CxrError
 from cxr_core.refs import Precision, Record
 from tasks.stage import StageTask
+
+_PLACE = ("stage", "precision", "backend")
+
+
+@dataclass(frozen=True)
+class Past:
+    """The future of a stage that is over: it ran on another machine."""
+
+    state: State[Record]
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Nothing is waited for."""
+
+    def result(self) -> Record:
+        """Its record. Raises what the stage raised."""
+        found: Record = self.state.result()
+        return found
 
 
 @dataclass(frozen=True)
@@ -19,7 +39,7 @@ class Entry:
     name: str
     precision: Precision | None
     backend: str | None
-    future: PrefectFuture[Record]
+    future: PrefectFuture[Record] | Past
 
     @property
     def place(self) -> str:
@@ -70,6 +90,26 @@ class Ledger:
             CxrError: whatever the stage raised.
         """
         return self.submit(task, **parameters).future.result()
+
+    def adopt(self, account: Mapping[str, Any]) -> list[Entry]:
+        """The stages of another machine's account, as if they had been submitted here."""
+        kinds = {tuple(failed[name] for name in _PLACE): failed["error"] for failed in account["failures"]}
+        adopted = []
+        for row in account["stages"]:
+            place = (row["name"], row["precision"], row["backend"])
+            kind = getattr(errors, kinds.get(place, ""), CxrError)
+            if row["key"]:
+                state: State[Any] = Completed(
+                    name=row["state"], data=Record.model_validate(account["records"][row["key"]])
+                )
+            elif row["error"]:
+                state = Failed(name=row["state"], data=kind(row["error"]), message=row["error"])
+            else:  # something before it failed
+                state = Pending(name=row["state"])
+            precision = Precision(row["precision"]) if row["precision"] else None
+            adopted.append(Entry(row["name"], precision, row["backend"], Past(state)))
+        self.entries += adopted
+        return adopted
 
     def record_of(self, name: str, precision: Precision) -> Record | None:
         """What that stage left for that precision; None unless it was submitted and completed. Waits for it."""

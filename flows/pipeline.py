@@ -6,9 +6,11 @@ neither its siblings nor the report.
 """
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from prefect import flow, get_run_logger
@@ -24,7 +26,7 @@ from cxr_core.engines import registry
 from cxr_core.errors import BranchError, CxrError
 from cxr_core.refs import Precision, Record
 from cxr_core.report.document import DataFacts, Failure, ModelFacts, RunHeader
-from flows import runs
+from flows import placing, runs
 from flows.drifting import changes, lost_verdicts
 from flows.form import BackendName, Blank, Overrides, ProfileName
 from flows.inputs import settle, unsupported
@@ -52,14 +54,14 @@ _REFERENCE = (Precision.FP32, "onnxruntime")
 
 
 # Threads only wait for child processes; there are enough for every branch at once.
-_THREADS: Any = ThreadPoolTaskRunner(max_workers=32)
+THREADS: Any = ThreadPoolTaskRunner(max_workers=32)
 
 
 def _run_name() -> str:
     return f"{flow_run.parameters['profile']}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
 
-@flow(name="full", flow_run_name=_run_name, task_runner=_THREADS, persist_result=False)
+@flow(name="full", flow_run_name=_run_name, task_runner=THREADS, persist_result=False)
 def pipeline(
     profile: ProfileName = "quick",
     precisions: Annotated[list[Precision] | None, Blank()] = None,
@@ -109,17 +111,14 @@ def pipeline_body(parameters: Mapping[str, Any]) -> State[Any]:
 
 
 def _leased_body(parameters: Mapping[str, Any]) -> State[Any]:
-    inputs = settle(**parameters)
-    for text in unsupported(inputs.profile):
+    inputs = settle(**parameters, pool=placing.own_pool())
+    placing.check(inputs.pools)
+    for text in unsupported(inputs.profile) if "engines" not in inputs.pools else ():
         get_run_logger().warning(text)
     run = runs.begin(str(flow_run.id), str(flow_run.name), inputs, parameters)
-    work = _Work(run, Ledger())
-    try:
-        summary = run.finish(work.ledger, work.reported(work.everything()))
-    except BaseException as error:  # Ctrl-C, a cancel from the UI, the end of the worker
-        kill_children()
-        run.interrupted(f"{type(error).__name__}: {error}")
-        raise
+    work = Work(run, Ledger())
+    with accounted(run):
+        summary = run.finish(work.ledger, work.reported(work.attempt(work.everything)))
     publish(summary)
     if not run.retried:  # it was told at the first attempt
         tell_of_lost(lost_verdicts(summary, runs.before(run)))
@@ -128,8 +127,19 @@ def _leased_body(parameters: Mapping[str, Any]) -> State[Any]:
     return Completed(message=str(summary["message"]))
 
 
+@contextmanager
+def accounted(run: runs.Run) -> Iterator[None]:
+    """Close the account of a run that is stopped: by Ctrl-C, a cancel from the UI, the end of the worker."""
+    try:
+        yield
+    except BaseException as error:
+        kill_children()
+        run.interrupted(f"{type(error).__name__}: {error}")
+        raise
+
+
 @dataclass
-class _Spine:
+class Spine:
     """The records that every branch starts from."""
 
     ingested: Record
@@ -140,17 +150,34 @@ class _Spine:
     exported: Record
     gated: Record
 
+    @classmethod
+    def of(cls, entries: Iterable[Entry]) -> "Spine":
+        """Of stages that all completed."""
+        records = {entry.name: entry.future.result() for entry in entries}
+        return cls(
+            records["ingest"],
+            records["split"],
+            records["tensors"],
+            records["calibration"],
+            records.get("train"),
+            records["export"],
+            records["parity"],
+        )
+
 
 @dataclass
-class _Work:
+class Work:
+    """The stages of a run, or of a part of one."""
+
     run: runs.Run
     ledger: Ledger
     outcomes: tuple[BranchOutcome, ...] = ()
-    spine: _Spine | None = None
+    spine: Spine | None = None
     compared: Record | None = None
     lowered: Mapping[Precision, Entry] = field(default_factory=dict)
     looked: Mapping[str, Record | None] = field(default_factory=dict)
     ingested: Record | None = None
+    handed: str | None = None
 
     @property
     def profile(self) -> Profile:
@@ -160,40 +187,75 @@ class _Work:
         """Taken on every run, because modification times prove nothing; it keys ``ingest``."""
         began = time.monotonic()
         taken = fingerprint(self.run.inputs.folder)
-        started = datetime.fromisoformat(self.run.started)
-        short = taken.digest.removeprefix("sha256:")[:8]
-        self.run.name = f"{self.profile.name}-{started:%Y%m%d-%H%M%S}-{short}"
-        introduce(self.run.run_id, self.run.name, {*flow_run.tags, self.profile.name})
-        self.run.fingerprint = {**taken.model_dump(mode="json"), "seconds": round(time.monotonic() - began, 4)}
+        self.name_by({**taken.model_dump(mode="json"), "seconds": round(time.monotonic() - began, 4)})
         return taken.digest
 
-    def everything(self) -> CxrError | None:
-        """All stages up to the comparison; returns what stopped the run as a whole, if anything did."""
+    def name_by(self, taken: dict[str, Any]) -> None:
+        """Give the run the name that says which data it is about."""
+        self.run.fingerprint = taken
+        started = datetime.fromisoformat(self.run.started)
+        short = taken["digest"].removeprefix("sha256:")[:8]
+        self.run.name = f"{self.profile.name}-{started:%Y%m%d-%H%M%S}-{short}"
+        if flow_run.flow_name != placing.PART:  # a part keeps the name that says what it is a part of
+            introduce(self.run.run_id, self.run.name, {*flow_run.tags, self.profile.name})
+
+    def attempt(self, stages: Callable[[], object]) -> CxrError | None:
+        """Compute these stages; returns what stopped them as a whole, if anything did."""
         try:
-            self.spine = self.shared_stages()
-            reference, branches = self.fan_out(self.spine)
-            self.outcomes = tuple(branch.outcome() for branch in branches)
-            scored = reference.record
-            if scored is None:
-                raise reference.failure or CxrError(
-                    "the reference scores could not be made; see the failed stages above"
-                )
-            self.compared = self.ledger.do(
-                compare,
-                branches=list(self.outcomes),
-                reference=scored,
-                exported=self.spine.exported,
-                splitted=self.spine.splitted,
-                config=self.profile.compare,
-            )
-            self.looked = self.look_closer(self.spine, self.compared)
+            stages()
         except CxrError as error:
             return error
         except Exception as error:  # noqa: BLE001 (a bug of ours must not cost the report)
             return BranchError(f"{type(error).__name__}: {error}")
         return None
 
-    def shared_stages(self) -> _Spine:
+    def everything(self) -> None:
+        """All stages up to the comparison, each where the profile places it."""
+        pools = self.run.inputs.pools
+        self.spine = self.train_there() if "train" in pools else self.shared_stages()
+        reference = self.engines_there() if "engines" in pools else self.engines(self.spine)
+        scored = reference.record
+        if scored is None:
+            raise reference.failure or CxrError("the reference scores could not be made; see the failed stages above")
+        self.compared = self.ledger.do(
+            compare,
+            branches=list(self.outcomes),
+            reference=scored,
+            exported=self.spine.exported,
+            splitted=self.spine.splitted,
+            config=self.profile.compare,
+        )
+        self.looked = self.look_closer(self.spine, self.compared)
+
+    def train_there(self) -> Spine:
+        """The shared stages, computed in the pool that the profile places them in."""
+        self.handed, account = placing.compute_there(self.run, "train")
+        entries = self.ledger.adopt(account)
+        read = account["data"]
+        self.run.inputs = replace(self.run.inputs, folder=Path(read["folder"]), how=read["how"])
+        self.ingested = next((entry.record for entry in entries if entry.name == "ingest"), None)
+        if read["fingerprint"]:
+            self.name_by(read["fingerprint"])
+        self.raise_stopped(account, entries)
+        return Spine.of(entries)
+
+    def engines_there(self) -> Entry:
+        """As ``engines``, computed in the pool that the profile places them in."""
+        handed = self.handed or placing.hand_over(self.run, self.ledger)
+        _, account = placing.compute_there(self.run, "engines", handed)
+        entries = self.ledger.adopt(account)
+        self.outcomes = tuple(BranchOutcome.model_validate(outcome) for outcome in account["outcomes"])
+        if not self.outcomes:
+            self.raise_stopped(account, entries)
+        self.lowered = {e.precision: e for e in entries if e.name == "variant" and e.precision}
+        return next(e for e in entries if (e.name, e.precision, e.backend) == ("accuracy", *_REFERENCE))
+
+    def raise_stopped(self, account: Mapping[str, Any], entries: Iterable[Entry]) -> None:
+        """Raise what stopped a part that was computed elsewhere, if anything did."""
+        if account["state"] != "completed":
+            raise next((e.failure for e in entries if e.failure), None) or BranchError(str(account["message"]))
+
+    def shared_stages(self) -> Spine:
         """From the folder to a graph that passed the gate."""
         p, do = self.profile, self.ledger.do
         ingested = self.ingested = do(
@@ -207,7 +269,7 @@ class _Work:
         trained, exported = self.graph(frozen)
         gate: dict[str, Any] = {"exported": exported, "frozen": frozen, "config": p.parity}
         gated = do(parity, trained=trained, **gate) if trained else do(parity_of_adopted, **gate)
-        return _Spine(ingested, splitted, frozen, calibrated.future.result(), trained, exported, gated)
+        return Spine(ingested, splitted, frozen, calibrated.future.result(), trained, exported, gated)
 
     def graph(self, frozen: Record) -> tuple[Record | None, Record]:
         """The checkpoint (None for a graph that was brought) and the exported graph."""
@@ -226,7 +288,13 @@ class _Work:
             trained = do(train, frozen=frozen, config=p.train, filter=p.tensors.filter)
         return trained, do(export, trained=trained, config=p.export)
 
-    def fan_out(self, spine: _Spine) -> tuple[Entry, list["_Branch"]]:
+    def engines(self, spine: Spine) -> Entry:
+        """Every branch, waited for; returns the stage that scored the reference of answers."""
+        reference, branches = self.fan_out(spine)
+        self.outcomes = tuple(branch.outcome() for branch in branches)
+        return reference
+
+    def fan_out(self, spine: Spine) -> tuple[Entry, list["_Branch"]]:
         """Every branch in parallel; the reference of answers and each backend's reference of speed come first."""
         names = dict.fromkeys([*self.profile.backends, _REFERENCE[1]])
         support = {
@@ -262,7 +330,7 @@ class _Work:
                 )
         return reference, branches
 
-    def look_closer(self, spine: _Spine, compared: Record) -> dict[str, Record | None]:
+    def look_closer(self, spine: Spine, compared: Record) -> dict[str, Record | None]:
         """What the profile wants to be looked at besides: by task name. One that fails costs the report that part."""
         able = registry.backend(_REFERENCE[1]).support
         graphs = {
@@ -278,7 +346,7 @@ class _Work:
             wanted["robustness"] = self.ledger.submit(robustness, config=trials, **given)
         return {name: entry.record for name, entry in wanted.items()}
 
-    def lower(self, spine: _Spine, precision: Precision) -> Entry:
+    def lower(self, spine: Spine, precision: Precision) -> Entry:
         return self.ledger.submit(
             variant,
             precision=precision,
@@ -290,7 +358,7 @@ class _Work:
     def build(self, precision: Precision, backend: str, lowered: Mapping[Precision, Entry]) -> Entry:
         return self.submit(engine, precision, backend, lowered=lowered[precision], config=self.profile.engine)
 
-    def score(self, spine: _Spine, precision: Precision, backend: str, built: Entry) -> Entry:
+    def score(self, spine: Spine, precision: Precision, backend: str, built: Entry) -> Entry:
         return self.submit(
             accuracy,
             precision,

@@ -53,8 +53,7 @@ def register(environment: Mapping[str, str], notify: str | None = None) -> None:
     environment = {"CXR_TIMEZONE": _time_zone(), "CXR_REGISTERED_BY": __version__, **environment}
     version = _version(environment)
     with get_client(sync_client=True) as client:
-        if not _has_pool(client):
-            _prefect(["work-pool", "create", POOL, "--type", "process"], environment)
+        _make_pool(client, POOL, environment)
         if any(found is None or found.version != version for found in map(_reader(client), DEPLOYMENTS)):
             before = _remembered_or(schedules(client))
             # The version becomes final last, so that a registration that was cut off is done again.
@@ -69,6 +68,26 @@ def register(environment: Mapping[str, str], notify: str | None = None) -> None:
         automate(client, notify)
         _skip_missed(client)
         _bury_dead(client)
+
+
+def join(pool: str, environment: Mapping[str, str]) -> None:
+    """The pool of a second machine and its deployment of ``part`` are on the server that Prefect is set to.
+
+    Raises:
+        MachineError: Prefect refused; the message is its own.
+    """
+    from prefect.types.entrypoint import EntrypointType
+
+    from flows.part import part
+
+    with get_client(sync_client=True) as client:
+        _make_pool(client, pool, environment)
+    # By the module's name: where its file is, and its store, are the affair of whoever works for the pool.
+    deployed: Any = part.to_deployment(
+        pool, tags=["cxr"], version=__version__, work_pool_name=pool, entrypoint_type=EntrypointType.MODULE_PATH,
+        description="A part of a run whose profile places it in this pool. Started by that run, never by hand.",
+    )  # fmt: skip
+    deployed.apply()
 
 
 def tell_by(notify: str) -> None:
@@ -88,14 +107,16 @@ def schedules(client: SyncPrefectClient) -> list[DeploymentSchedule]:
 
 
 def state_of_things() -> dict[str, Any]:
-    """Workers, and whether the work pool is paused, as plain data."""
+    """Workers of every pool, and whether the server's own pool is paused, as plain data."""
     with get_client(sync_client=True) as client:
-        workers = [{"name": worker["name"], "status": worker["status"].lower()} for worker in _workers(client)]
+        found = [worker for pool in client.read_work_pools() for worker in workers_of(client, pool.name)]
+        workers = [{"name": worker["name"], "status": worker["status"].lower()} for worker in found]
         return {"paused": client.read_work_pool(POOL).is_paused, "workers": workers}
 
 
-def _workers(client: SyncPrefectClient) -> list[dict[str, Any]]:
-    where = {"work_pool_name": POOL}
+def workers_of(client: SyncPrefectClient, pool: str) -> list[dict[str, Any]]:
+    """Every worker that a work pool has had, with its ``status``, as the server has it."""
+    where = {"work_pool_name": pool}
     found = client.request("POST", "/work_pools/{work_pool_name}/workers/filter", path_params=where, json={})
     workers: list[dict[str, Any]] = found.json()
     return workers
@@ -110,10 +131,11 @@ def _reader(client: SyncPrefectClient) -> Any:
     return read
 
 
-def _has_pool(client: SyncPrefectClient) -> bool:
-    with suppress(ObjectNotFound):
-        return bool(client.read_work_pool(POOL))
-    return False
+def _make_pool(client: SyncPrefectClient, name: str, environment: Mapping[str, str]) -> None:
+    try:
+        client.read_work_pool(name)
+    except ObjectNotFound:
+        _prefect(["work-pool", "create", name, "--type", "process"], environment)
 
 
 def _version(environment: Mapping[str, str]) -> str:
@@ -238,7 +260,7 @@ def _skip_missed(client: SyncPrefectClient) -> None:
 def _bury_dead(client: SyncPrefectClient) -> None:
     """A run whose process on this machine ended with the last server would stay Running for ever."""
     # A process number alone does not tell the machine; where others work for this pool, the heartbeat has to tell.
-    if any(worker["status"] == "ONLINE" and worker["name"] != WORKER for worker in _workers(client)):
+    if any(worker["status"] == "ONLINE" and worker["name"] != WORKER for worker in workers_of(client, POOL)):
         return
     running = client.read_flow_runs(
         work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL])),

@@ -34,25 +34,26 @@ def run_flow(name: str, parameters: Mapping[str, Any], *, quiet: bool) -> dict[s
     from flows.precision_branch import parameters_of_branch
     from flows.runs import read_summary
     from flows.showing import say
+    from tasks.place import current_store
 
     chosen = dict(parameters) if name == "full" else parameters_of_branch(**parameters)
-    prepared = settle(**chosen)
     # A worker that keeps its results elsewhere would compute everything anew and leave nothing here.
-    submits = server is not None and server.store == prepared.store
+    submits = server is not None and server.store == current_store().root
+    prepared = settle(**chosen, pool=settings.POOL if submits else None)
     if not quiet:
         named = os.environ["PREFECT_API_URL"].removesuffix("/api")
         where = "a server of its own, on the same database" if ready else f"the server at {named}"
         who = f"deployment {name}, its worker does the work" if submits else "this process does the work"
         say(f"profile {prepared.profile.name}, data: {prepared.folder} ({prepared.how})")
         say(f"store {prepared.store}; Prefect: {where}; {who}")
-        for text in () if submits else unsupported(prepared.profile):
+        for text in () if submits or "engines" in prepared.pools else unsupported(prepared.profile):
             say(text)
     if ready:
         ready()
     if submits:
         submitted = dict(parameters)
         if name == "full":  # the worker's own search might find other data than was just announced
-            submitted["data"] = "phantom" if prepared.phantom else str(prepared.folder)
+            submitted["data"] = "phantom" if prepared.phantom else prepared.data
         else:  # what is latest may change before the worker looks
             submitted["run"] = read_summary(str(parameters["run"]))["run_id"]
         summary = _submitted(name, submitted, quiet)

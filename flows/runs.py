@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import JsonValue
+
 from cxr_core.errors import CxrError, UsageError
 from cxr_core.refs import Record
 from cxr_core.report.cells import first_line
@@ -78,7 +80,7 @@ class Run:
             "state": state,
             "started": self.started,
             "profile": profile.name,
-            "parameters": {**_plain(self.parameters), "data": str(self.inputs.folder), **self.inputs.brought},
+            "parameters": {**_plain(self.parameters), "data": self.inputs.data, **self.inputs.brought},
             "settings": profile.model_dump(mode="json"),
             "store": str(self.inputs.store),
             "data": {
@@ -109,8 +111,8 @@ class Run:
         account = {**self.account("interrupted"), "message": why, "finished": _now(), "records": self.earlier}
         current_store().write_run(self.run_id, account)
 
-    def finish(self, ledger: "Ledger", outcome: Outcome) -> dict[str, Any]:
-        """Write the account and put the report where a person can open it."""
+    def finish(self, ledger: "Ledger", outcome: Outcome, **more: JsonValue) -> dict[str, Any]:
+        """Write the account, with ``more`` in it, and put the report where a person can open it."""
         folder = current_store().run_folder(self.run_id)
         content = _materialise(outcome.report, folder) if outcome.report else {}
         account = {
@@ -127,14 +129,15 @@ class Run:
             "looks_at_test": self.looks_at_test,
             "report": str(folder / "report.html") if content else None,
             "records": {**self.earlier, **ledger.records()},
+            **more,
         }
         current_store().write_run(self.run_id, account)
         return account
 
 
-def begin(run_id: str, name: str, inputs: Inputs, parameters: Mapping[str, Any]) -> Run:
+def begin(run_id: str, name: str, inputs: Inputs, parameters: Mapping[str, Any], started: str | None = None) -> Run:
     """Open the account; it is on disk before the first stage, so that an interrupted run is seen as such."""
-    run = Run(run_id, name, inputs, parameters, _now())
+    run = Run(run_id, name, inputs, parameters, started or _now())
     with suppress(UsageError):  # a retry goes on with the account of the run that it retries
         before = current_store().read_run(run_id)
         run.started, run.earlier = before["started"], before.get("records", {})

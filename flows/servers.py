@@ -16,7 +16,7 @@ from pathlib import Path
 from cxr_core.errors import MachineError
 from cxr_core.store.locks import held
 from flows import tether
-from flows.settings import prefect_home
+from flows.settings import POOL, prefect_home
 from flows.showing import say
 
 _START_SECONDS = 90
@@ -87,9 +87,9 @@ def use_server(server: Server) -> None:
         os.environ["PREFECT_API_AUTH_STRING"] = server.auth
 
 
-def how_to_resume(address: str) -> str:
+def how_to_resume(address: str, pool: str = POOL) -> str:
     """What a person does about a paused work pool."""
-    return f"resume it in the UI under Work Pools, or: PREFECT_API_URL={address}/api prefect work-pool resume cxr"
+    return f"resume it in the UI under Work Pools, or: PREFECT_API_URL={address}/api prefect work-pool resume {pool}"
 
 
 def answers(address: str, timeout: float = 2.0) -> bool:

@@ -87,6 +87,41 @@ def _serve(
             tether.stop(process, signal.SIGINT)
 
 
+def join(pool: str, api: str, auth: str | None) -> None:
+    """Work for a pool of another machine's server until Ctrl-C: compute what a profile's placement sends there.
+
+    Raises:
+        UsageError: that pool is the server's own, or there is no mirror.
+        MachineError: no server answers there.
+        StoreError: the store here cannot be used.
+    """
+    if pool == settings.POOL:
+        raise UsageError(f"pool {pool} is that of cxr serve, whose runs know its folders; choose another name")
+    settings.prepare()
+    address = api.rstrip("/").removesuffix("/api")
+    store = current_store().root
+    server = Server(address=address, reports="", store=store, pid=os.getpid(), auth=auth)
+    use_server(server)
+    if not answers(address, timeout=10):
+        raise MachineError(f"no Prefect server answers at {address}; is `cxr serve --host ... --auth ...` up there?")
+    from flows.placing import needed_mirror
+    from flows.registering import join as registered
+
+    mirror = needed_mirror()
+    mirror.format()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # The deployment names a module; a worker's runs start in an empty folder, from which a checkout is not seen.
+    path = [str(settings.PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**_environment(server), "PYTHONPATH": os.pathsep.join(path)}
+    registered(pool, environment)
+    running = [_start_worker(environment, pool)]
+    say(f"working for pool {pool} of {address}   store: {store}   mirror: {mirror.url}. Ctrl-C ends it.")
+    try:
+        _watch(running, environment, pool)
+    finally:
+        tether.stop(running[-1], signal.SIGINT)
+
+
 def detach(port: int, host: str, auth: str | None, notify: str | None, *, as_json: bool) -> None:
     """Bring all up in the background; returns once it is up.
 
@@ -241,12 +276,13 @@ def _start_pages(port: int, store: Path, environment: dict[str, str]) -> tether.
     return tether.start("http.server", arguments, log=log_of("reports"), environment=environment)
 
 
-def _start_worker(environment: dict[str, str]) -> tether.Tethered:
-    arguments = ["worker", "start", "--pool", settings.POOL, "--name", settings.WORKER]
+def _start_worker(environment: dict[str, str], pool: str = settings.POOL) -> tether.Tethered:
+    name = settings.WORKER if pool == settings.POOL else f"{pool}@{socket.gethostname()}"
+    arguments = ["worker", "start", "--pool", pool, "--name", name]
     return tether.start("prefect", arguments, log=log_of("worker"), environment=environment)
 
 
-def _watch(running: list[tether.Tethered], environment: dict[str, str]) -> None:
+def _watch(running: list[tether.Tethered], environment: dict[str, str], pool: str = settings.POOL) -> None:
     """A worker that was killed is replaced; without the server there is nothing to replace it for."""
     while all(process.poll() is None for process in running[:-1]):
         if running[-1].poll() is not None:
@@ -254,7 +290,7 @@ def _watch(running: list[tether.Tethered], environment: dict[str, str]) -> None:
             say(f"the worker ended (exit status {status}) and is started again; its log is {log}")
             time.sleep(_WORKER_PAUSE)
             tether.stop(running[-1])
-            running[-1] = _start_worker(environment)
+            running[-1] = _start_worker(environment, pool)
         time.sleep(0.5)
     raise MachineError(f"the server ended; see the logs in {log_of('server').parent}")
 

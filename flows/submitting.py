@@ -82,7 +82,7 @@ def _ended(client: SyncPrefectClient, run_id: UUID) -> State[Any]:
             return state
         if not said and state is not None and state.is_scheduled() and time.monotonic() - began > _UNHURRIED:
             said = True
-            say(_why_it_waits(client, run_id))
+            say(why_it_waits(client, run_id))
         _show(client, run_id, shown)
         time.sleep(_POLL_SECONDS)
 
@@ -92,11 +92,12 @@ def _is_final(client: SyncPrefectClient, run_id: UUID) -> bool:
     return state is not None and state.is_final()
 
 
-def _why_it_waits(client: SyncPrefectClient, run_id: UUID) -> str:
+def why_it_waits(client: SyncPrefectClient, run_id: UUID) -> str:
+    """In words, for a person who waits for a flow run that no worker has taken."""
     address = os.environ["PREFECT_API_URL"].removesuffix("/api")
     pool = client.read_flow_run(run_id).work_pool_name or "cxr"
     if client.read_work_pool(pool).is_paused:
-        return f"waiting: the work pool {pool} is paused; {how_to_resume(address)}"
+        return f"waiting: the work pool {pool} is paused; {how_to_resume(address, pool)}"
     return "waiting for the worker, which may be busy with other runs"
 
 

@@ -1,6 +1,7 @@
 """A served place for tests: the server, its API, and waiting for what it will show."""
 
 import json
+import os
 import random
 import signal
 import socket
@@ -159,5 +160,5 @@ def serving(place: Place, *options: str, **environment: str) -> Iterator[Served]
 
 
 def with_doubles(fault: str = "") -> dict[str, str]:
-    """The environment in which the test double is found and fails as told."""
-    return {"PYTHONPATH": str(DOUBLES), "CXR_FAKE": fault}
+    """The environment in which the test double is found and fails as told; cxr is this checkout's everywhere."""
+    return {"PYTHONPATH": f"{DOUBLES}{os.pathsep}{PROJECT}", "CXR_FAKE": fault}

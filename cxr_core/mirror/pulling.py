@@ -17,6 +17,7 @@ from cxr_core.refs import Ref
 from cxr_core.store import Store
 from cxr_core.store.disk import require_room, translated
 from cxr_core.store.layout import Layout
+from cxr_core.store.runs import run_from_bytes
 from cxr_core.store.seals import digest_of, unsealed
 from cxr_core.store.trees import Entry, entries_from_bytes
 
@@ -72,6 +73,30 @@ def pull_record(store: Store, mirror: Mirror, key: str, meter: Meter, jobs: int 
         except FileNotFoundError:
             return None
         return pull.take([document])
+
+
+def pull_run(store: Store, mirror: Mirror, run_id: str) -> Report:
+    """Takes in a run's account, its records and what they name, without a listing of the mirror.
+
+    Raises:
+        MissingArtifact: the mirror has no such run.
+        MirrorError: it cannot be reached, or what it has there is no run.
+    """
+    run = Document("runs", run_id)
+    with _scratch(store) as folder:
+        pull = _Pull(store, mirror, Layout(Path(folder)), Meter(silent), False, JOBS)
+        try:
+            pull.fetch(run)
+        except FileNotFoundError:
+            raise MissingArtifact(f"mirror {mirror.url} has no run {run_id}") from None
+        try:
+            content = run_from_bytes(place_of(pull.scratch, run).read_bytes(), run_id).content
+        except ValueError as error:
+            raise MirrorError(
+                f"run {run_id} in mirror {mirror.url} cannot be read: {error}. {pull._mend(run)}"
+            ) from error
+        records = [Document("actions", str(key)) for key in content.get("records", {})]
+        return pull.take(pull._fetched([*records, run]))
 
 
 def _scratch(store: Store) -> "tempfile.TemporaryDirectory[str]":

@@ -46,6 +46,9 @@ def _nested(field: str, value: object) -> Any:
         ("precisions", [], "at least one"),
         ("precisions", ["int8", "int8"], "each once"),
         ("name.inner", 1, "name: Input should be a valid string"),
+        ("placement.trian", "rocm", "did you mean 'train'"),
+        ("placement.train", "a/b", "placement.train"),
+        ("placement.engines", "", "placement.engines"),
         # Budgets out of range, each named; what is no number is none.
         *(
             (f"compare.{budget}", value, f"compare.{budget}")

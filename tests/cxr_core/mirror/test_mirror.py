@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from cxr_core.mirror import Mirror, pull, push
+from cxr_core.errors import MirrorError, MissingArtifact
+from cxr_core.mirror import Mirror, pull, pull_run, push
 from cxr_core.store import Store
 from tests.cxr_core.mirror.conftest import change, fill, objects, recorded
 
@@ -34,6 +35,24 @@ def test_a_second_machine_has_it_all_after_a_pull(
     assert (other.read_run("latest"), other.pins()) == (store.read_run("r1"), store.pins())
     assert other.verify().exit_code == 0
     assert not list((other.root / "tmp").iterdir())
+
+
+def test_a_run_comes_alone_with_its_records_and_without_a_listing(store: Store, other: Store, either: str) -> None:
+    mine = recorded(store, "export", {"graph": store.put_bytes(b"graph", "graph")})
+    store.write_run("r2", {"started": "2026-11-25T00:00:00Z", "records": {mine.key: mine.model_dump(mode="json")}})
+    recorded(store, "foreign", {"other": store.put_bytes(b"other", "other")})
+    push(store, Mirror.at(either))
+    mirror, calls = counted(either)
+    pulled = pull_run(other, mirror, "r2")
+    assert (pulled.blobs, pulled.records, pulled.runs, pulled.left) == (1, 1, 1, ())
+    assert other.read_run("latest")["run_id"] == "r2"
+    assert other.record(mine.key) == mine
+    assert not {"find", "ls", "walk"} & set(calls)
+    with pytest.raises(MissingArtifact, match="no run r3"):
+        pull_run(other, mirror, "r3")
+    mirror.write("runs/r4/run.json", [b"{"], 1)
+    with pytest.raises(MirrorError, match="run r4"):
+        pull_run(other, mirror, "r4")
 
 
 class Counting:
