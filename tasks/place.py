@@ -1,12 +1,17 @@
 """Where the store is. Bound to the process's environment, so that a form field cannot point elsewhere."""
 
 import os
+import threading
 from functools import cache
 from pathlib import Path
 
 from cxr_core.store import FlockTable, Store
 
 DEFAULT_STORE = Path(".cxr/store")
+
+# ``cache`` alone lets two threads that ask first at once have one each, and a lock taken in one table is unknown in the
+# other.
+_opening = threading.Lock()
 
 
 def store_root() -> Path:
@@ -35,4 +40,5 @@ def _table(root: Path) -> FlockTable:
 
 def lock_table() -> FlockTable:
     """The key locks of this process on the current store; one table, so that its threads exclude each other."""
-    return _table(store_root())
+    with _opening:
+        return _table(store_root())
