@@ -67,6 +67,11 @@ class Context(Frozen):
         """The card, if it is known or stated."""
         return card_named(self.device) if isinstance(self.device, str) else self.device
 
+    @property
+    def other_files(self) -> tuple[str, ...]:
+        """Names of files that are no logs of trtexec."""
+        return tuple(filter(None, (self.accuracy_log, *(one.times for one in self.logs))))
+
 
 def read_context(path: Path) -> Context:
     """The context in a YAML file.
