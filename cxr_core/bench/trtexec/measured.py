@@ -15,6 +15,8 @@ from cxr_core.refs import Frozen, Precision
 
 # trtexec prints six significant digits; a quotient of two such numbers is off by at most this share.
 PRINTED = 1.5e-5
+# Throughput, walltime and two more such numbers, and what people rounded: a batch differs by far more.
+EXACT = 1e-3
 
 # Options that name what is built from, and those that lower a build, widest effect first.
 _SOURCES = ("onnx", "deploy", "uff")
@@ -86,7 +88,7 @@ class Measured(Frozen):
         batch = self.batch_option
         if not batch or batch == 1:
             return False
-        return abs(self.counted_per_query / batch - 1) < 1e-3
+        return abs(self.counted_per_query / batch - 1) < EXACT
 
     @property
     def counted_per_query(self) -> float:

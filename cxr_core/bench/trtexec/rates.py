@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from cxr_core.bench.percentiles import least_count
 from cxr_core.bench.trtexec.case import Case, Finding, NotApplied
-from cxr_core.bench.trtexec.measured import Measured
+from cxr_core.bench.trtexec.measured import EXACT, Measured
 from cxr_core.engines.capability import lacking
 from cxr_core.refs import Precision
 
@@ -20,8 +20,9 @@ def batch_multiplied(case: Case) -> Iterator[Finding | NotApplied]:
     """Throughput x walltime / queries is the ``--batch`` of the command line: the option was multiplied in."""
     for one in case.measurements:
         log, batch = one.log, one.batch_option
-        if not log.command:
-            yield NotApplied(rule="batch-multiplied", precision=one.label, lacks="the command line: its log has none")
+        if not log.command and abs(one.counted_per_query - 1) >= EXACT:
+            lacks = f"the command line: its throughput counts {one.counted_per_query:.1f} images a query"
+            yield NotApplied(rule="batch-multiplied", precision=one.label, lacks=lacks)
         elif one.multiplied and not one.implicit_batch:
             yield Finding(
                 rule="batch-multiplied",
