@@ -47,7 +47,11 @@ def test_a_card_that_nobody_knows_is_no_silence(
         told = capsys.readouterr().out
         assert ("  precision-unsupported of fp16: lacks the card: Tesla M4O is none of the" in told) is unjudged
         assert ("  above-roofline of fp32, fp16: lacks the card: Tesla M4O is none of the" in told) is unjudged
-        assert ("Nothing was found against these logs. " in told) is not unjudged
+        assert "Nothing was found against these logs by the rules that could be applied." in told.replace("\n", "")
+    file.write_text("{device: Tesla T4, gflop_per_image: 1, logs: [{precision: fp32, log: fp32.log}]}")
+    app(["bench", "import", "--context", str(file)], standalone_mode=False)
+    told = capsys.readouterr().out
+    assert "Nothing was found against these logs. " in told and "Not judged" not in told
 
 
 def test_a_script_gets_one_document(logs: list[str], capsys: pytest.CaptureFixture[str]) -> None:

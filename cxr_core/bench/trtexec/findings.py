@@ -13,6 +13,7 @@ RULES: tuple[Callable[[Case], Iterator[Finding | NotApplied]], ...] = (
     rates.batch_multiplied,
     rates.above_roofline,
     rates.weights_not_lowered,
+    rates.precision_not_run,
     rates.precision_unsupported,
     rates.too_few_queries,
     claims.claim_contradicted,

@@ -6,10 +6,12 @@ from pathlib import Path
 from cxr_core.bench.trtexec.accuracy import Printed, read_accuracies
 from cxr_core.bench.trtexec.case import Case, Finding, NotApplied
 from cxr_core.bench.trtexec.context import Context, KnownLog, read_context
-from cxr_core.bench.trtexec.exports import read_times
+from cxr_core.bench.trtexec.exports import read_layers, read_profile, read_times
 from cxr_core.bench.trtexec.findings import findings
 from cxr_core.bench.trtexec.logs import read_log
 from cxr_core.bench.trtexec.measured import Measured, measured, median_latency
+from cxr_core.engines.effective import effective_from_layers
+from cxr_core.engines.tensorrt.inspector import timed_layers
 from cxr_core.errors import UsageError
 from cxr_core.evaluation.intervals import wilson
 from cxr_core.refs import Frozen, Precision
@@ -86,7 +88,12 @@ def import_logs(logs: Sequence[Path], context_file: Path | None) -> Imported:
 
 def _measured(path: Path, known: KnownLog | None, folder: Path) -> Measured:
     times = read_times(folder / known.times) if known and known.times else ()
-    return measured(read_log(path), path.name, known, times)
+    one = measured(read_log(path), path.name, known, times)
+    if not (known and known.layers and known.profile):
+        return one
+    layers, profile = read_layers(folder / known.layers), read_profile(folder / known.profile)
+    timed = timed_layers(layers["Layers"], {layer.name: layer.timeMs for layer in profile.layers})
+    return one.model_copy(update={"effective": effective_from_layers(timed)})
 
 
 def _row(one: Measured, case: Case, found: Sequence[Finding]) -> ImportedRow:

@@ -10,6 +10,7 @@ from cxr_core.bench.summary import latency_summary
 from cxr_core.bench.trtexec.context import KnownLog
 from cxr_core.bench.trtexec.exports import Query, latencies
 from cxr_core.bench.trtexec.logs import TrtexecLog
+from cxr_core.engines.contract import Effective
 from cxr_core.errors import UsageError
 from cxr_core.refs import Frozen, Precision
 
@@ -32,13 +33,14 @@ _SAME_RUN = 0.01
 
 
 class Measured(Frozen):
-    """A log with its precision ("unknown" where nothing says it) and its engine's size in bytes."""
+    """A log with its precision ("unknown" where nothing says it), its engine's size in bytes, and what really ran."""
 
     name: str
     precision: Precision | None
     log: TrtexecLog
     engine_bytes: int | None = None
     times: tuple[Query, ...] = ()
+    effective: Effective | None = None
 
     @property
     def label(self) -> str:

@@ -13,6 +13,9 @@ _PLAN = 4_000_000
 # Bytes a parameter that only FP32 weights come to.
 _LOWERED = 3.0
 
+# Share of the time whose layers must tell their precision, for a verdict on all of it.
+_TOLD = 0.5
+
 _BYTES = {Precision.FP16: 2, Precision.BF16: 2, Precision.INT8: 1, Precision.FP8: 1}
 
 
@@ -96,6 +99,32 @@ def weights_not_lowered(case: Case) -> Iterator[Finding | NotApplied]:
                 f"bytes each; {one.label} takes {expected}, FP32 4",
                 says="The engine still holds FP32 weights: the builder did not lower them. What was timed is FP32, "
                 "whatever the file is called.",
+            )
+
+
+def precision_not_run(case: Case) -> Iterator[Finding | NotApplied]:
+    """By the exported layers and their profiled times, most of the time that tells runs in another precision."""
+    for one in case.measurements:
+        asked = one.precision
+        if asked not in _BYTES or asked is None:
+            continue
+        shares = one.effective.shares if one.effective else {}
+        told = {name: share for name, share in shares.items() if name in set(Precision)}
+        if sum(told.values()) < _TOLD:
+            lacks = "layers and profile (--exportLayerInfo, --exportProfile)"
+            if one.effective:
+                lacks = f"layers that tell their precision: {sum(told.values()):.0%} of the time do; build with "
+                lacks += "--profilingVerbosity=detailed"
+            yield NotApplied(rule="precision-not-run", precision=one.label, lacks=lacks)
+        elif told.get(asked.value, 0.0) < sum(told.values()) / 2:
+            said = ", ".join(f"{share:.0%} {name}" for name, share in shares.items())
+            yield Finding(
+                rule="precision-not-run",
+                precision=one.label,
+                severity="warning",
+                arithmetic=f"time by layer: {said}",
+                says=f"Most of the time does not run in {one.label}: the builder found other layers faster, or was not "
+                "allowed to lower them.",
             )
 
 

@@ -250,6 +250,7 @@ def test_a_rule_that_lacks_something_says_what(desk: Desk) -> None:
     bare = lacking_in(desk({"fp16": {}, "fp32": {}}, "fp16 accuracy = 0.9", claims=claims))
     assert {rule: lacks.split(":")[0] for rule, lacks in bare.items()} == {
         "above-roofline": "gflop_per_image", "weights-not-lowered": "parameters and engine_bytes",
+        "precision-not-run": "layers and profile (--exportLayerInfo, --exportProfile)",
         "precision-unsupported": "the card", "claim-contradicted": "an accuracy of fp16 and of fp32",
         "wrong-sample-size": "dataset",
     }  # fmt: skip
@@ -259,12 +260,12 @@ def test_a_rule_that_lacks_something_says_what(desk: Desk) -> None:
     )
     ti = ("NVIDIA GeForce RTX 3090 Ti", "8.6", 84, 1.86)
     of_log = desk({"fp16": {"device": ti, "engine_bytes": 36_000_000}}, **MODEL)
-    assert lacking_in(of_log) == {"above-roofline": "the peak of NVIDIA GeForce RTX 3090 Ti in fp16"}
+    assert lacking_in(of_log)["above-roofline"] == "the peak of NVIDIA GeForce RTX 3090 Ti in fp16"
     stated = {"name": "3090 Ti", "capability": "8.6", "peak": {"fp32": 40, "fp16": 160}}
     logs = {"fp16": {"device": ti, "engine_bytes": 36_000_000, "queries": 300_000, "compute": 0.009}}
     assert found_in(desk(logs, device=stated, **MODEL)) == {("above-roofline", "fp16")}
     whole = desk(sound(), device="A100", **MODEL)
-    assert whole.not_applied == () == whole.findings
+    assert {one.rule for one in whole.not_applied} == {"precision-not-run"} and whole.findings == ()
 
 
 def test_two_runs_a_precision_are_not_judged_by_one(tmp_path: Path, write: Write) -> None:
@@ -350,6 +351,42 @@ def test_a_warm_up_among_the_exported_times_hides_no_batch(timed: Callable[..., 
     row = result.rows[0]
     assert (row.queries, row.median_ms) == (1000, 2.5) and row.variation == pytest.approx(100 / 3)
     assert found_in(result) == {("batch-multiplied", "fp16")}
+
+
+@pytest.mark.parametrize(
+    ("words", "milliseconds", "raised", "lacks"),
+    [
+        (["FP16", "FP32"], [6.0, 4.0], False, ""),
+        (["FP16", "FP32"], [4.0, 6.0], True, ""),
+        (["FP32", "FP32"], [4.0, 6.0], True, ""),
+        (["FP16", "a new word"], [4.0, 3.0], False, ""),
+        (["FP32", "a new word"], [4.0, 6.0], False, "layers that tell their precision: 40% of the time do"),
+        ([None, None], [4.0, 6.0], False, "layers that tell their precision: 0% of the time do"),
+    ],
+)
+def test_what_the_layers_really_ran_in(
+    tmp_path: Path, write: Write, words: list[str | None], milliseconds: list[float], raised: bool, lacks: str
+) -> None:
+    write("fp16.log")
+    layers = [
+        {"Name": f"conv{i}", "LayerType": "CaskConvolution", "Inputs": [{"Format/Datatype": f"Row major {word}"}]}
+        if word
+        else f"conv{i}"
+        for i, word in enumerate(words)
+    ]
+    (tmp_path / "layers.json").write_text(json.dumps({"Layers": layers, "Bindings": []}))
+    profiled = [
+        {"name": f"conv{i}", "timeMs": time, "averageMs": time / 10, "percentage": 100 * time / sum(milliseconds)}
+        for i, time in enumerate(milliseconds)
+    ]
+    (tmp_path / "profile.json").write_text(json.dumps([{"count": 10}, *profiled]))
+    (tmp_path / "c.yaml").write_text(
+        "logs: [{precision: fp16, log: fp16.log, layers: layers.json, profile: profile.json}]"
+    )
+    result = import_logs([], tmp_path / "c.yaml")
+    assert found_in(result) == ({("precision-not-run", "fp16")} if raised else set())
+    said = [one.lacks for one in result.not_applied if one.rule == "precision-not-run"]
+    assert said[0].startswith(lacks) if lacks else not said, said
 
 
 @pytest.mark.parametrize("computes", [[1.5] * 900, [1.7] * 1000, [1.5] * 500 + [2.5] * 1000])

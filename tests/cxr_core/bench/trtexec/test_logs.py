@@ -12,8 +12,6 @@ from cxr_core.bench.trtexec.exports import (
     read_layers,
     read_profile,
     read_times,
-    write_layers,
-    write_profile,
     write_times,
 )
 from cxr_core.bench.trtexec.logs import LARGEST, Spread, TrtexecLog, parse_log, read_log, text_of_log
@@ -179,14 +177,14 @@ LAYERS = {"Layers": [{"Name": "conv", "LayerType": "CaskConvolution", "Inputs": 
 
 def test_exports_are_written_back_whole(tmp_path: Path) -> None:
     source, copy = tmp_path / "source.json", tmp_path / "copy.json"
-    for content, read, write in (
-        (TIMES, read_times, write_times),
-        (PROFILE, read_profile, write_profile),
-        (LAYERS, read_layers, write_layers),
-    ):
-        source.write_text(json.dumps(content))
-        write(copy, read(source))
-        assert json.loads(copy.read_text()) == content
+    source.write_text(json.dumps(TIMES))
+    write_times(copy, read_times(source))
+    assert json.loads(copy.read_text()) == TIMES
+    source.write_text(json.dumps(PROFILE))
+    profile = read_profile(source)
+    assert [{"count": profile.count}, *(layer.model_dump() for layer in profile.layers)] == PROFILE
+    source.write_text(json.dumps(LAYERS))
+    assert read_layers(source) == LAYERS
 
 
 @pytest.mark.parametrize("read", [read_times, read_profile, read_layers])
