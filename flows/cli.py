@@ -193,6 +193,21 @@ def bench_import(
     answer(found.model_dump(mode="json")) if json_ else print_judgement(found)
 
 
+@bench_app.command("export")
+def bench_export(
+    folder: Annotated[Path, typer.Argument(help="A folder that is new or empty.", show_default=False)],
+    run_id: RunOption = "latest",
+    store: StoreOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Write what a run timed as trtexec does: a log, --exportTimes, and a context for bench import, by backend."""
+    use_store(store)
+    from flows.exporting import export_run
+
+    written = [str(path) for path in export_run(run_id, folder)]
+    answer(written) if json_ else sys.stdout.write("".join(f"cxr bench import --context {path}\n" for path in written))
+
+
 @app.command()
 def predict(
     paths: Annotated[list[Path], typer.Argument(help="Image files or folders.", show_default=False)],

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from cxr_core.bench.trtexec.findings import Finding
+from cxr_core.bench.trtexec.case import Finding, NotApplied
 from cxr_core.bench.trtexec.importing import Imported, ImportedRow
 from flows.showing import output
 
@@ -23,6 +23,11 @@ def print_judgement(found: Imported) -> None:
         names = ", ".join(one.precision for one in concerned)
         output.print(Text.assemble((finding.rule, _COLOUR[finding.severity]), "  ", names))
         for line in (*(f"{one.precision}: {one.arithmetic}" for one in concerned), finding.says):
+            output.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+    if found.not_applied:
+        output.print()
+        output.print("Not judged, for want of something:")
+        for line in _not_judged(found.not_applied):
             output.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
     output.print()
     output.print(_conclusion(found), highlight=False)
@@ -64,10 +69,25 @@ def _first_of_each(findings: Sequence[Finding]) -> list[Finding]:
     return list({finding.rule: finding for finding in reversed(findings)}.values())[::-1]
 
 
+def _not_judged(kept: Sequence[NotApplied]) -> list[str]:
+    """A line for each rule and what it lacked, with the precisions that it could not judge."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for one in kept:
+        alike.setdefault((one.rule, one.lacks), []).append(one.precision)
+    return [
+        f"{rule}{f' of {names}' if (names := ', '.join(filter(None, precisions))) else ''}: lacks {lacks}"
+        for (rule, lacks), precisions in alike.items()
+    ]
+
+
 def _conclusion(found: Imported) -> str:
     if not found.findings:
         best = f" The highest rate is that of {found.fastest}." if found.fastest else ""
-        return f"Nothing was found against these logs.{best} How runs differ from each other, one log each cannot tell."
+        limit = " by the rules that could be applied" if found.not_applied else ""
+        return (
+            f"Nothing was found against these logs{limit}.{best} How runs differ from each other, one log each cannot "
+            "tell."
+        )
     invalid = [row.precision for row in found.rows if row.reason]
     if len(invalid) == len(found.rows):
         return "No precision can be chosen from these logs: every row has a figure that is not what it says."

@@ -8,7 +8,7 @@ from pydantic import JsonValue
 from cxr_core.bench.audit import require_valid
 from cxr_core.bench.gpu_state import watching
 from cxr_core.bench.ratio import Drift, Ratio, ratio_from_rounds
-from cxr_core.bench.roofline import above_roofline
+from cxr_core.bench.roofline import roofline_complaint
 from cxr_core.bench.rounds import Ended, Side, alternate, drift, drifting, ratios_by_round, side
 from cxr_core.bench.subject import Subject, subject
 from cxr_core.bench.summary import LatencySummary, ThroughputSummary, latency_summary
@@ -82,7 +82,7 @@ def ab(
             with watching(device) as watch:
                 ended = alternate(*sides, config, progress)
     for one, metadata in zip(sides, (known, against), strict=True):
-        one.note(above_roofline(metadata, one.throughput_summary.images_per_second, config, engine_config))
+        one.note(roofline_complaint(metadata, one.throughput_summary.images_per_second, config, engine_config))
     require_valid(*(one.complaint for one in sides))
     doubt = watch.complaint()
     ways = (one.otherwise(engine_config) for one in sides)

@@ -49,7 +49,7 @@ def roofline(
     )
 
 
-def above_roofline(
+def roofline_complaint(
     known: EngineMetadata, images_per_second: float, config: BenchmarkConfig, engine_config: EngineConfig
 ) -> str:
     """The complaint alone; empty where there is none, or nothing to judge by."""

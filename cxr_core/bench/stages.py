@@ -12,7 +12,7 @@ from cxr_core.bench.summary import latency_summary
 from cxr_core.engines.contract import Spans
 
 _BOUND = 0.8
-_UNSTABLE = 2.5  # percent; 1.0 before version 10.16
+UNSTABLE = 2.5  # percent; 1.0 before version 10.16
 
 
 def stages(spans: Sequence[Spans]) -> dict[str, JsonValue]:
@@ -38,5 +38,5 @@ def _warnings(median: dict[str, float], variation: float) -> tuple[str, ...]:
         else "",
         "throughput may be bound by copies to the GPU" if median.get("h2d", 0) >= compute else "",
         "throughput may be bound by copies from the GPU" if median.get("d2h", 0) >= compute else "",
-        f"GPU compute time is unstable, coefficient of variation {variation:.1f} %" if variation > _UNSTABLE else "",
+        f"GPU compute time is unstable, coefficient of variation {variation:.1f} %" if variation > UNSTABLE else "",
     )

@@ -14,6 +14,7 @@ COMMANDS = [
     "rerun",
     "bench",
     "bench import",
+    "bench export",
     "predict",
     "doctor",
     "report",

@@ -30,7 +30,28 @@ def test_a_person_sees_the_table_and_the_arithmetic(logs: list[str], capsys: pyt
     )
     assert lines[-1] == "Not to be chosen by these logs: fp16."
     app(["bench", "import", logs[0]], standalone_mode=False)
-    assert "Nothing was found against these logs." in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "Nothing was found against these logs by the rules that could be applied." in told
+    assert "  above-roofline of fp32: lacks gflop_per_image" in told
+
+
+def test_a_card_that_nobody_knows_is_no_silence(
+    logs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "fp16.log").write_text(log_text(command="--onnx=net.onnx --fp16"))
+    file = tmp_path / "context.yaml"
+    for device, unjudged in (("Tesla M4O", True), ("Tesla T4", False)):
+        sizes = ", ".join(f"{{precision: {one}, log: {one}.log, engine_bytes: 9000000}}" for one in ("fp32", "fp16"))
+        file.write_text(f"{{device: {device}, gflop_per_image: 1, parameters: 4000000, logs: [{sizes}]}}")
+        app(["bench", "import", "--context", str(file)], standalone_mode=False)
+        told = capsys.readouterr().out
+        assert ("  precision-unsupported of fp16: lacks the card: Tesla M4O is none of the" in told) is unjudged
+        assert ("  above-roofline of fp32, fp16: lacks the card: Tesla M4O is none of the" in told) is unjudged
+        assert "Nothing was found against these logs by the rules that could be applied." in told.replace("\n", "")
+    file.write_text("{device: Tesla T4, gflop_per_image: 1, logs: [{precision: fp32, log: fp32.log}]}")
+    app(["bench", "import", "--context", str(file)], standalone_mode=False)
+    told = capsys.readouterr().out
+    assert "Nothing was found against these logs. " in told and "Not judged" not in told
 
 
 def test_a_script_gets_one_document(logs: list[str], capsys: pytest.CaptureFixture[str]) -> None:

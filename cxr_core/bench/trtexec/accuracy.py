@@ -10,7 +10,7 @@ from cxr_core.refs import Frozen, Precision
 
 _PRECISION = re.compile(rf"(?<![a-z0-9])({'|'.join(kind.value for kind in Precision)})(?![a-z0-9])", re.IGNORECASE)
 _ACCURACY = re.compile(r"accuracy\s*[:=]\s*([0-9]*\.?[0-9]+)\s*(%?)", re.IGNORECASE)
-_NAN = re.compile(r"accuracy\s*[:=]\s*[-+]?(nan|inf)", re.IGNORECASE)
+_NO_NUMBER = re.compile(r"accuracy\s*[:=]\s*[-+]?(nan|inf|[0-9]*,[0-9])", re.IGNORECASE)
 
 
 class Printed(Frozen):
@@ -41,8 +41,10 @@ def read_accuracies(path: Path) -> dict[Precision, Printed]:
     for line in text.splitlines():
         if named := _PRECISION.findall(line):
             current = Precision(named[-1].lower())
-        if _NAN.search(line):
-            raise UsageError(f"{path}: {line.strip()!r} is no accuracy; score that engine again")
+        if _NO_NUMBER.search(line):
+            raise UsageError(
+                f"{path}: {line.strip()!r} is no accuracy; score that engine again, with a decimal point (LC_ALL=C)"
+            )
         if found := _ACCURACY.search(line):
             if current is None:
                 raise UsageError(f"{path}: {line.strip()!r} belongs to no precision; name one on or above that line")

@@ -1,11 +1,13 @@
 """NVIDIA cards: what each can do at most. Which precisions a capability has at all: ``engines/capability.py``."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field
 
 from cxr_core.bench.trtexec.logs import Device
+from cxr_core.engines.capability import lacking
 from cxr_core.refs import Frozen, Precision
 
 Tera = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -23,11 +25,13 @@ class Card(Frozen):
         """The arithmetic that such an engine may run in at its best, and its peak.
 
         An engine may fall back to any faster or slower kind, so the bound is the highest of the precision asked
-        for and those that are wider.
+        for and those that are wider. None where the narrowest of them that the card has is not stated: FP32's peak
+        bounds nothing that tensor cores compute.
         """
-        wider = _WIDER[precision]
-        known = [(kind, self.peak[kind]) for kind in wider if kind in self.peak]
-        return max(known, key=lambda pair: pair[1], default=None)
+        able = [kind for kind in _WIDER[precision] if not lacking(self.capability, kind)]
+        if able[-1] not in self.peak:
+            return None
+        return max(((kind, self.peak[kind]) for kind in able if kind in self.peak), key=lambda pair: pair[1])
 
 
 _WIDER: Mapping[Precision, tuple[Precision, ...]] = {
@@ -87,16 +91,21 @@ _CORES = {
 }  # fmt: skip
 
 
+# Words of a name that make no other card: makers, memory, how it is plugged in. "Ti", "SUPER", "NVL", "Laptop" do.
+_SAME_CARD = re.compile(r"nvidia|tesla|geforce|tensor|core|gpu|\d+gi?b|hbm\w*|sxm\d?|pcie")
+
+
 def card_named(name: str) -> Card | None:
     """The card of a name as trtexec or a person writes it ("NVIDIA Tesla T4", "h100 pcie"), None where unknown."""
     words = _words(name)
     found = [card for card in CARDS if _words(card.name) <= words]
-    return max(found, key=lambda card: len(_words(card.name)), default=None)
+    best = max(found, key=lambda card: len(_words(card.name)), default=None)
+    return best if best and all(map(_SAME_CARD.fullmatch, words - _words(best.name))) else None
 
 
 def _words(name: str) -> set[str]:
-    known = name.lower().replace("-", " ").replace("pcie", " pcie ").split()
-    return {word for word in known if word not in ("nvidia", "tesla", "geforce")}
+    whole = re.sub(r"(\d) +(?=gi?b)", r"\1", name.lower().replace("pcie", " pcie "))
+    return {word for word in re.findall(r"[a-z0-9]+", whole) if word not in ("nvidia", "tesla", "geforce")}
 
 
 def card_of(device: Device) -> Card:

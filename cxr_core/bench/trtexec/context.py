@@ -16,12 +16,15 @@ Size = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class KnownLog(Frozen):
-    """One log: whose precision it is, the size of its engine file in bytes, the exported times beside it."""
+    """One log: whose precision it is, the size of its engine file in bytes, and the files exported beside it:
+    ``--exportTimes``, ``--exportLayerInfo`` and ``--exportProfile``."""
 
     precision: Precision
     log: str
     engine_bytes: Count | None = None
     times: str | None = None
+    layers: str | None = None
+    profile: str | None = None
 
 
 class Claim(Frozen):
@@ -66,6 +69,12 @@ class Context(Frozen):
     def card(self) -> Card | None:
         """The card, if it is known or stated."""
         return card_named(self.device) if isinstance(self.device, str) else self.device
+
+    @property
+    def other_files(self) -> tuple[str, ...]:
+        """Names of files that are no logs of trtexec."""
+        beside = (name for one in self.logs for name in (one.times, one.layers, one.profile))
+        return tuple(filter(None, (self.accuracy_log, *beside)))
 
 
 def read_context(path: Path) -> Context:

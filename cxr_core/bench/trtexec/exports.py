@@ -1,6 +1,6 @@
-"""The JSON files of ``trtexec --exportTimes``, ``--exportProfile`` and ``--exportLayerInfo``, read and written.
+"""The JSON files of ``trtexec --exportTimes``, read and written, ``--exportProfile`` and ``--exportLayerInfo``, read.
 
-What is read is kept whole: writing it gives the same JSON values again, fields of other versions among them.
+What is read is kept whole, fields of other versions among them: dumped it gives the same JSON values again.
 Fields by version: NVIDIA/TensorRT, samples/common/sampleReporting.cpp at 8.2.1, v8.6.1, v10.0, v11.1.
 """
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from cxr_core.errors import UsageError
 
@@ -70,7 +70,8 @@ def latencies(queries: tuple[Query, ...]) -> NDArray[np.float64]:
 
 def write_times(path: Path, queries: tuple[Query, ...]) -> None:
     """One line a query, as trtexec writes it."""
-    _write_list(path, [query.model_dump() for query in queries])
+    rows = (json.dumps(query.model_dump()) for query in queries)
+    path.write_text("[\n" + ",\n".join(rows) + "\n]\n", encoding="utf-8")
 
 
 def read_profile(path: Path) -> Profile:
@@ -89,12 +90,7 @@ def read_profile(path: Path) -> Profile:
         raise _unlike(path, "--exportProfile", _first(error)) from error
 
 
-def write_profile(path: Path, profile: Profile) -> None:
-    """The count, then one line a layer."""
-    _write_list(path, [{"count": profile.count}, *(layer.model_dump() for layer in profile.layers)])
-
-
-def read_layers(path: Path) -> dict[str, JsonValue]:
+def read_layers(path: Path) -> dict[str, Any]:
     """The engine inspector's JSON as it is: ``Layers`` (names, or mappings where the engine was built detailed).
 
     Raises:
@@ -104,15 +100,6 @@ def read_layers(path: Path) -> dict[str, JsonValue]:
     if not (isinstance(found, dict) and isinstance(found.get("Layers"), list)):
         raise _unlike(path, "--exportLayerInfo", "it has no list of Layers")
     return found
-
-
-def write_layers(path: Path, layers: dict[str, JsonValue]) -> None:
-    """The inspector's JSON."""
-    path.write_text(json.dumps(layers, indent=1) + "\n", encoding="utf-8")
-
-
-def _write_list(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n", encoding="utf-8")
 
 
 def _list(path: Path, option: str) -> list[Any]:

@@ -4,11 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cxr_core.bench.trtexec.accuracy import Printed, read_accuracies
+from cxr_core.bench.trtexec.case import Case, Finding, NotApplied
 from cxr_core.bench.trtexec.context import Context, KnownLog, read_context
-from cxr_core.bench.trtexec.exports import read_times
-from cxr_core.bench.trtexec.findings import Case, Finding, findings
+from cxr_core.bench.trtexec.exports import read_layers, read_profile, read_times
+from cxr_core.bench.trtexec.findings import findings
 from cxr_core.bench.trtexec.logs import read_log
 from cxr_core.bench.trtexec.measured import Measured, measured, median_latency
+from cxr_core.engines.effective import effective_from_layers
+from cxr_core.engines.tensorrt.inspector import timed_layers
 from cxr_core.errors import UsageError
 from cxr_core.evaluation.intervals import wilson
 from cxr_core.refs import Frozen, Precision
@@ -36,20 +39,24 @@ class ImportedRow(Frozen):
 
 
 class Imported(Frozen):
-    """``fastest`` is the precision of the highest trusted rate, None where fewer than two rows have one."""
+    """``fastest`` is the precision of the highest trusted rate, None where fewer than two rows have one.
+
+    ``not_applied`` are rules that lacked something: that they found nothing says nothing.
+    """
 
     model: str | None
     device: str | None
     rows: tuple[ImportedRow, ...]
     fastest: str | None
     findings: tuple[Finding, ...]
+    not_applied: tuple[NotApplied, ...]
 
 
 def import_logs(logs: Sequence[Path], context_file: Path | None) -> Imported:
     """The table and the findings of log files, with what a context file knows of them.
 
     Without logs, those of the context are taken. A log that the context does not name is of the precision that its
-    engine's file name or its options say.
+    options or file names say. What the context names as something else is no log: ``*`` may take it in.
 
     Raises:
         UsageError: nothing to read, or a file that is not what it should be; the message names it.
@@ -57,7 +64,8 @@ def import_logs(logs: Sequence[Path], context_file: Path | None) -> Imported:
     context = read_context(context_file) if context_file else Context()
     folder = context_file.parent if context_file else Path()
     known = {(folder / one.log).resolve(): one for one in context.logs}
-    chosen = [path.resolve() for path in logs] or list(known)
+    others = {(folder / name).resolve() for name in context.other_files} | {context_file and context_file.resolve()}
+    chosen = [path.resolve() for path in logs if path.resolve() not in others] if logs else list(known)
     if not chosen:
         raise UsageError("nothing to import: name log files of trtexec, or a context that lists some with --context")
     if twice := sorted({str(path) for path in chosen if chosen.count(path) > 1}):
@@ -65,15 +73,27 @@ def import_logs(logs: Sequence[Path], context_file: Path | None) -> Imported:
     accuracies = read_accuracies(folder / context.accuracy_log) if context.accuracy_log else {}
     measurements = [_measured(path, known.get(path), folder) for path in chosen]
     case = Case(measurements, context, accuracies)
-    found = findings(case)
+    found, not_applied = findings(case)
     rows = tuple(_row(one, case, found) for one in measurements)
     device = context.device if isinstance(context.device, str) or context.device is None else context.device.name
-    return Imported(model=context.model, device=device, rows=rows, fastest=_fastest(rows), findings=tuple(found))
+    return Imported(
+        model=context.model,
+        device=device,
+        rows=rows,
+        fastest=_fastest(rows),
+        findings=tuple(found),
+        not_applied=tuple(not_applied),
+    )
 
 
 def _measured(path: Path, known: KnownLog | None, folder: Path) -> Measured:
     times = read_times(folder / known.times) if known and known.times else ()
-    return measured(read_log(path), path.name, known, times)
+    one = measured(read_log(path), path.name, known, times)
+    if not (known and known.layers and known.profile):
+        return one
+    layers, profile = read_layers(folder / known.layers), read_profile(folder / known.profile)
+    timed = timed_layers(layers["Layers"], {layer.name: layer.timeMs for layer in profile.layers})
+    return one.model_copy(update={"effective": effective_from_layers(timed)})
 
 
 def _row(one: Measured, case: Case, found: Sequence[Finding]) -> ImportedRow:

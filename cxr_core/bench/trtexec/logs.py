@@ -33,11 +33,12 @@ _SPREADS = {
 _SECONDS = {"Total Host Walltime": "walltime", "Total GPU Compute Time": "compute_total"}
 
 _LINE = re.compile(r"(?:\[(?P<time>\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d)\] )?(?:\[(?P<severity>[FEWIV])\] ?)?(?P<body>.*)")
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _NUMBER = r"[-+]?(?:[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?|nan|inf)"
 _METRIC = re.compile(rf"({'|'.join(map(re.escape, ('Throughput', *_SPREADS, *_SECONDS)))}): (.*\S)\s*")
 _STATISTIC = re.compile(rf"(min|max|mean|median|percentile\(({_NUMBER})%\)) = (\S+) ms(?:, |$)")
 _VARIATION = re.compile(r"\* GPU compute time is unstable, with coefficient of variance = (\S+)%\.")
+_HINT = "If not already in use, locking GPU clock frequency or adding --useSpinWait may improve the stability."
 _BANNER = re.compile(r"&&&& (RUNNING|PASSED|FAILED) TensorRT\.trtexec \[TensorRT v(\d+)\](?: \[b\d+\])? # (.*)")
 _BINDING = re.compile(r"Input binding for (\S+) with dimensions ([0-9x]+) is created\.")
 _TRACE = re.compile(rf"Timing trace has (\d+) queries over ({_NUMBER}) s")
@@ -124,20 +125,30 @@ def parse_log(text: str, name: str) -> TrtexecLog:
     device: dict[str, object] = {}
     bindings: dict[str, tuple[int, ...]] = {}
     summaries = 0
+    started: set[str] = set()  # run by a banner of its own, or by a shell's echo of its command
     for body in _bodies(text):
+        banner = _BANNER.fullmatch(body)
+        typed = "trtexec" in body.split(" ", 1)[0] and " --" in body
         if body.startswith("=== Performance summary ==="):
             summaries += 1
             if summaries > 1:
-                raise UsageError(f"{name} holds several performance summaries; give each run a file of its own")
+                raise _several(name)
+        elif typed or (banner and banner[1] == "RUNNING"):
+            way = "typed" if typed else "banner"
+            if summaries or way in started:
+                raise _several(name)
+            started.add(way)
+            if banner:
+                found.update(version=_version(banner[2]), command=_words(banner[3]))
+            else:
+                found.setdefault("command", _words(body))
         elif metric := _METRIC.fullmatch(body):
             if summaries:
                 found.update(_metric(metric[1], metric[2], name))
-        elif banner := _BANNER.fullmatch(body):
+        elif banner:
             if banner[1] == "FAILED":
                 raise UsageError(f"{name}: trtexec says that this run FAILED; measure again")
             found.update(version=_version(banner[2]), command=_words(banner[3]))
-        elif "trtexec" in body.split(" ", 1)[0] and " --" in body:
-            found.setdefault("command", _words(body))
         elif body.startswith("TensorRT version: "):
             found["version"] = body.removeprefix("TensorRT version: ").strip()
         elif variation := _VARIATION.fullmatch(body.strip()):
@@ -149,13 +160,20 @@ def parse_log(text: str, name: str) -> TrtexecLog:
         else:
             label, colon, value = body.partition(": ")
             if colon and label in _DEVICE:
-                device[_DEVICE[label]] = value.strip().removesuffix(" GHz")
+                clock = value.endswith(" GHz")
+                device[_DEVICE[label]] = _in_unit(value, " GHz", name) if clock else value.strip()
     if not summaries:
         raise UsageError(
             f"{name} holds no line '=== Performance summary ===': it is no log of trtexec 8 to 11, or was cut before "
             "its end; write one with `trtexec ... > LOG 2>&1`"
         )
     return _log(found, device, bindings, name)
+
+
+def _several(name: str) -> UsageError:
+    return UsageError(
+        f"{name} holds several performance summaries, or starts of several runs; give each run a file of its own"
+    )
 
 
 def _log(
@@ -187,9 +205,9 @@ def _bodies(text: str) -> Iterator[str]:
 
 def _metric(label: str, rest: str, name: str) -> dict[str, object]:
     if label == "Throughput":
-        return {"throughput": _number(rest.removesuffix(" qps"), name, rest)}
+        return {"throughput": _in_unit(rest, " qps", name)}
     if label in _SECONDS:
-        return {_SECONDS[label]: _number(rest.removesuffix(" s"), name, rest)}
+        return {_SECONDS[label]: _in_unit(rest, " s", name)}
     values: dict[str, float] = {}
     percentiles: dict[float, float] = {}
     for statistic, percent, value in _STATISTIC.findall(rest):
@@ -199,6 +217,13 @@ def _metric(label: str, rest: str, name: str) -> dict[str, object]:
         else:
             values[statistic] = number
     return {_SPREADS[label]: {**values, "percentiles": percentiles}} if values else {}
+
+
+def _in_unit(text: str, unit: str, name: str) -> float:
+    # A line cut within its number still holds one: only its unit shows that it is whole.
+    if not text.endswith(unit):
+        raise UsageError(f"{name}: {text!r} is no number in{unit}; copy the whole log")
+    return _number(text.removesuffix(unit), name, text)
 
 
 def _number(text: str, name: str, line: str) -> float:
@@ -227,7 +252,11 @@ def _words(command: str) -> tuple[str, ...]:
 
 
 def text_of_log(log: TrtexecLog) -> str:
-    """The log as trtexec prints it, as far as the value goes: ``parse_log`` of it is equal to ``log``."""
+    """The log as trtexec prints it, as far as the value goes: ``parse_log`` of it is equal to ``log``.
+
+    Of a log that was read, every line with a figure of the summary comes back in the same words, less its time stamp;
+    what the build and the trace said besides is not kept.
+    """
     return "\n".join(_lines(log)) + "\n"
 
 
@@ -255,6 +284,8 @@ def _lines(log: TrtexecLog) -> Iterable[str]:
         yield f"[I] {label}: {_text(getattr(log, field))} s"
     if log.variation is not None:
         yield f"[W] * GPU compute time is unstable, with coefficient of variance = {_text(log.variation)}%."
+        yield f"[W]   {_HINT}"
+    yield "[I] Explanations of the performance metrics are printed in the verbose logs."
 
 
 def _spread(spread: Spread) -> str:

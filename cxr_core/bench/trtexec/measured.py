@@ -10,20 +10,37 @@ from cxr_core.bench.summary import latency_summary
 from cxr_core.bench.trtexec.context import KnownLog
 from cxr_core.bench.trtexec.exports import Query, latencies
 from cxr_core.bench.trtexec.logs import TrtexecLog
+from cxr_core.engines.contract import Effective
+from cxr_core.errors import UsageError
 from cxr_core.refs import Frozen, Precision
 
 # trtexec prints six significant digits; a quotient of two such numbers is off by at most this share.
 PRINTED = 1.5e-5
+# Throughput, walltime and two more such numbers, and what people rounded: a batch differs by far more.
+EXACT = 1e-3
+
+# Options that name what is built from, and those that lower a build, widest effect first.
+_SOURCES = ("onnx", "deploy", "uff")
+_LOWERING = {
+    "int8": Precision.INT8,
+    "best": Precision.INT8,
+    "fp8": Precision.FP8,
+    "fp16": Precision.FP16,
+    "bf16": Precision.BF16,
+}
+# Exported times and their log are of one run where their mean GPU compute and their counts differ by less.
+_SAME_RUN = 0.01
 
 
 class Measured(Frozen):
-    """A log with its precision ("unknown" where nothing says it) and its engine's size in bytes."""
+    """A log with its precision ("unknown" where nothing says it), its engine's size in bytes, and what really ran."""
 
     name: str
     precision: Precision | None
     log: TrtexecLog
     engine_bytes: int | None = None
     times: tuple[Query, ...] = ()
+    effective: Effective | None = None
 
     @property
     def label(self) -> str:
@@ -34,17 +51,16 @@ class Measured(Frozen):
     def queries(self) -> int:
         """How many queries were timed.
 
-        By the exported times; else the total of GPU compute over its mean, which no option multiplies; else, where six
-        digits do not carry that many, the count printed; else throughput x walltime.
+        By the total of GPU compute over its mean, which no option multiplies; where six digits do not carry that many,
+        the count of the exported times or the one printed, if it is near: 8.2 lists its warm-up among the times, and
+        multiplies what it prints by ``--batch``.
         """
-        if self.times:
-            return len(self.times)
         log = self.log
-        if log.compute.mean > 0:
-            count = log.compute_total * 1000 / log.compute.mean
-            if count * PRINTED < 0.4:
-                return max(1, round(count))
-        return log.trace_queries or max(1, round(log.throughput * log.walltime))
+        if log.compute.mean == 0:
+            return len(self.times) or log.trace_queries or max(1, round(log.throughput * log.walltime))
+        count = log.compute_total * 1000 / log.compute.mean
+        near = (one for one in (len(self.times), log.trace_queries) if one and abs(one - count) <= count * PRINTED)
+        return next(near, max(1, round(count)))
 
     @property
     def variation(self) -> float | None:
@@ -60,12 +76,21 @@ class Measured(Frozen):
         return int(value) if value and value.isdigit() else None
 
     @property
+    def implicit_batch(self) -> bool:
+        """Whether the network was of Caffe or UFF: then a query really is of ``--batch`` images.
+
+        With ONNX trtexec refuses the option; a loaded engine ignores it where its batch is explicit (NVIDIA/TensorRT,
+        samples/common/sampleOptions.cpp and sampleReporting.cpp, 8.2 to 8.6).
+        """
+        return any(self.log.option(name) is not None for name in ("deploy", "uff"))
+
+    @property
     def multiplied(self) -> bool:
         """Whether the printed throughput counts ``--batch`` images a query."""
         batch = self.batch_option
         if not batch or batch == 1:
             return False
-        return abs(self.counted_per_query / batch - 1) < 1e-3
+        return abs(self.counted_per_query / batch - 1) < EXACT
 
     @property
     def counted_per_query(self) -> float:
@@ -74,7 +99,9 @@ class Measured(Frozen):
 
     @property
     def images_per_query(self) -> int:
-        """First dimension of the bound input; else of ``--shapes`` or ``--optShapes``; else 1."""
+        """``--batch`` where it is implicit, else the first dimension as bound, of ``--shapes`` or ``--optShapes``."""
+        if self.implicit_batch:
+            return self.batch_option or 1
         for shape in self.log.bindings.values():
             return shape[0] if shape else 1
         for option in ("shapes", "optShapes"):
@@ -87,37 +114,64 @@ class Measured(Frozen):
         """What the log claims: its throughput, times the images of a query where that is not in it already."""
         return self.log.throughput * (1 if self.multiplied else self.images_per_query)
 
+    @property
+    def answered_per_second(self) -> float:
+        """Images that were answered: queries, times the images of each, over the walltime."""
+        return self.queries * self.images_per_query / self.log.walltime
+
     def percentiles(self) -> Sequence[float]:
         """The percents for which the log prints a percentile."""
         return tuple(self.log.compute.percentiles)
 
 
 def precision_of(log: TrtexecLog, name: str) -> Precision | None:
-    """Read off the engine's file name, the log's own name, or the build options; None where a plan was only loaded.
+    """Read off the name of an engine that was only loaded, the build options, or the names of files built from and to.
 
-    Without any option that lowers it, a build is FP32 in people's words.
+    Without any option or name that lowers it, a build is FP32 in people's words. None where nothing tells.
     """
-    for text in (PurePath(path or "").name for path in (log.option("loadEngine"), log.option("onnx"), name)):
-        found = re.findall(rf"(?<![a-z0-9])({'|'.join(Precision)})(?![a-z0-9])", text.lower().replace("_", "-"))
-        if found:
-            return Precision(found[-1])
-    for kind in (Precision.INT8, Precision.FP8, Precision.FP16, Precision.BF16):
-        if log.option(kind.value) is not None:
+    if (loaded := log.option("loadEngine")) and (found := _named(loaded)):
+        return found  # nothing is built: what the options say is not so
+    for option, kind in _LOWERING.items():
+        if log.option(option) is not None:
             return kind
-    if log.option("best") is not None:
-        return Precision.INT8
-    return Precision.FP32 if log.option("onnx") is not None else None
+    names = (log.option("saveEngine"), *(log.option(source) for source in _SOURCES), name)
+    told = next(filter(None, map(_named, filter(None, names))), None)
+    built = any(log.option(source) is not None for source in _SOURCES)
+    return told or (Precision.FP32 if built else None)
+
+
+def _named(path: str) -> Precision | None:
+    text = PurePath(path.replace("\\", "/")).name.lower().replace("_", "-")
+    found = re.findall(rf"(?<![a-z0-9])({'|'.join(Precision)})(?![a-z0-9])", text)
+    return Precision(found[-1]) if found else None
 
 
 def measured(log: TrtexecLog, name: str, known: KnownLog | None, times: tuple[Query, ...] = ()) -> Measured:
-    """A log with what the context says of it."""
-    return Measured(
+    """A log with what the context says of it; of its exported times those after the warm-up.
+
+    Raises:
+        UsageError: the times are of another run.
+    """
+    one = Measured(
         name=name,
         precision=known.precision if known else precision_of(log, name),
         log=log,
         engine_bytes=known.engine_bytes if known else None,
         times=times,
     )
+    return one.model_copy(update={"times": _timed(one)}) if times else one
+
+
+def _timed(one: Measured) -> tuple[Query, ...]:
+    # The warm-up, which 8.2 exports too, comes first.
+    kept = one.times[-one.queries :]
+    mean, printed = float(np.mean([query.computeMs for query in kept])), one.log.compute.mean
+    if len(kept) < one.queries * (1 - _SAME_RUN) or abs(mean - printed) > _SAME_RUN * printed:
+        raise UsageError(
+            f"{one.name} and its exported times are not of one run: {one.queries:,} queries of {printed:g} ms GPU "
+            f"compute in the log, {len(kept):,} of {mean:g} ms in the times; mend `times` in the context"
+        )
+    return kept
 
 
 def median_latency(one: Measured) -> float:

@@ -27,6 +27,7 @@ def log_text(
     variation: float | None = None,
     device: tuple[str, str, int, float] | None = None,
     binding: str | None = None,
+    trace: int | None = None,
     prefix: str = "[11/27/2026-10:00:00] ",
 ) -> str:
     """``times``: what throughput is multiplied by; ``compute``: mean GPU compute in ms."""
@@ -39,6 +40,8 @@ def log_text(
         ]  # fmt: skip
     if binding:
         lines.append(f"{prefix}[I] Input binding for input with dimensions {binding} is created.")
+    if trace:
+        lines.append(f"{prefix}[I] Timing trace has {trace} queries over {walltime:g} s")
     lines += [
         f"{prefix}[I] Average on 10 runs - GPU latency: 1 ms - Host latency: 1 ms (enqueue 0.1 ms)",
         f"{prefix}[I] === Performance summary ===",

@@ -2,6 +2,7 @@
 """The rules neither miss nor cry wolf: logs with one fault each, and the same logs without it."""
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ from scipy.stats import chi2_contingency
 
 from cxr_core.bench.trtexec.accuracy import Printed, read_accuracies, sample_size
 from cxr_core.bench.trtexec.cards import CARDS, Card, card_named, card_of
+from cxr_core.bench.trtexec.claims import two_proportions
 from cxr_core.bench.trtexec.context import Context, read_context
-from cxr_core.bench.trtexec.findings import two_proportions
 from cxr_core.bench.trtexec.importing import Imported, import_logs
 from cxr_core.bench.trtexec.logs import Device
 from cxr_core.engines.capability import lacking
@@ -21,6 +22,7 @@ from cxr_core.refs import Precision
 from tests.cxr_core.bench.trtexec.conftest import Write
 
 T4 = ("Tesla T4", "7.5", 40, 1.59)
+A10 = ("NVIDIA A10", "8.6", 72, 1.695)
 MODEL = {"gflop_per_image": 3.0, "parameters": 17_550_000}
 
 
@@ -84,6 +86,9 @@ FAULTY: list[tuple[str, str, str, dict[str, Any], dict[str, Any]]] = [
     ("too fast with a bound batch", "above-roofline", "fp16", {"device": T4, "binding": "64x1x224x224", "queries": 1500, "compute": 1.9}, {}),
     ("too fast with a batch in --shapes", "above-roofline", "fp16", {"device": T4, "command": "--shapes=input:64x1x224x224", "queries": 1500, "compute": 1.9}, {}),
     ("an unknown card by its multiprocessors", "above-roofline", "fp32", {"device": ("Some Card", "7.5", 40, 1.59), "queries": 9000, "compute": 0.3, "engine_bytes": 71_000_000}, {}),
+    ("fp32 beyond its cores, without TF32", "above-roofline", "fp32", {"device": A10, "command": "--loadEngine=a --noTF32", "queries": 45_000, "compute": 0.06, "engine_bytes": 71_000_000}, {}),
+    ("an implicit batch too fast for a T4", "above-roofline", "fp16", {"device": T4, "command": "--deploy=a.prototxt --batch=64", "times": 64, "version": 8201, "queries": 1500, "compute": 1.9}, {}),
+    ("more queries than six digits carry, printed times the batch", "batch-multiplied", "fp16", {"command": "--batch=8", "times": 8, "version": 8201, "queries": 33_333, "compute": 0.0873641, "trace": 8 * 33_333}, {}),
     ("fp16 with fp32 weights", "weights-not-lowered", "fp16", {"engine_bytes": 70_500_000}, {}),
     ("int8 with fp32 weights", "weights-not-lowered", "int8", {"engine_bytes": 71_000_000}, {}),
     ("bf16 with fp32 weights", "weights-not-lowered", "bf16", {"engine_bytes": 71_000_000}, {}),
@@ -122,6 +127,11 @@ HARMLESS: list[tuple[str, str, dict[str, Any]]] = [
     ("several streams", "fp16", {"command": "--streams=8", "queries": 16384, "walltime": 29.9981, "compute": 6.9321}),
     ("fast, and just below the roof", "fp16", {"device": T4, "queries": 60_000, "compute": 0.045}),
     ("a bound batch below the roof", "fp16", {"device": T4, "binding": "16x1x224x224", "queries": 1500, "compute": 1.9}),
+    ("Caffe's batch is real", "fp16", {"command": "--deploy=net.prototxt --model=a.caffemodel --batch=8", "times": 8, "version": 8201}),
+    ("UFF's batch is real", "fp16", {"command": "--uff=net.uff --uffInput=x,3,224,224 --batch=8", "times": 8, "version": 8201}),
+    ("fp32 beyond its cores, by TF32", "fp32", {"device": A10, "queries": 45_000, "compute": 0.06, "engine_bytes": 71_000_000}),
+    ("faster than the card of a like name", "fp16", {"device": ("NVIDIA GeForce RTX 3090 Ti", "8.6", 84, 1.86), "queries": 156_000, "compute": 0.018}),
+    ("an unknown card's tensor cores beyond its FP32", "fp16", {"device": ("Some Card", "7.5", 40, 1.59), "queries": 30_000, "compute": 0.09}),
     ("fp32 with fp32 weights", "fp32", {"engine_bytes": 75_000_000}),
     ("tf32 with fp32 weights", "tf32", {"engine_bytes": 71_000_000}),
     ("int8 with half of its weights in fp16", "int8", {"engine_bytes": 30_000_000}),
@@ -190,6 +200,74 @@ def test_an_accuracy_difference_that_nobody_claims_is_no_finding(desk: Desk) -> 
     )
 
 
+@pytest.mark.parametrize(("fp16", "raised"), [(1000, False), (700, False), (699, True)])
+def test_a_claimed_gain_in_throughput_that_is_a_loss(desk: Desk, fp16: int, raised: bool) -> None:
+    # 64 images a query against 1: what the logs print would say the opposite.
+    logs = {"fp16": {"queries": 3 * fp16, "walltime": 3.0, "binding": "64x1x8x8"},
+            "fp32": {"queries": 3 * 44_800, "compute": 0.02, "command": "--batch=1"}}  # fmt: skip
+    claim = {"precision": "fp16", "over": "fp32", "metric": "throughput", "percent": 10}
+    result = desk(logs, claims=[claim])
+    assert found_in(result) == ({("claim-contradicted", "fp16")} if raised else set())
+    if raised:
+        assert result.findings[0].arithmetic == "throughput 44,736 < 44,800 of fp32; 10 % more is claimed"
+
+
+@pytest.mark.parametrize(
+    ("int8", "rules"),
+    [
+        ("0.8510", {"claim-contradicted"}),
+        ("0.8990", {"claim-contradicted", "accuracy-within-noise"}),
+        ("0.9503", set()),
+    ],
+)
+def test_a_claimed_gain_in_accuracy_that_is_a_loss(desk: Desk, int8: str, rules: set[str]) -> None:
+    claim = {"precision": "int8", "over": "fp32", "metric": "accuracy", "points": 2.5}
+    text = f"int8 accuracy = {int8}\nfp32 accuracy = 0.9006"
+    result = desk({"int8": {}, "fp32": {}}, text, dataset={"test": 624}, claims=[claim])
+    assert found_in(result) == {(rule, "int8") for rule in rules}
+    for finding in result.findings:
+        assert "fewer than fp32" in finding.says or "show a loss" in finding.says
+
+
+def test_what_the_context_names_as_something_else_is_no_log(tmp_path: Path, desk: Desk) -> None:
+    desk({"fp16": {}, "fp32": {}}, "fp16 accuracy = 0.9006", dataset={"test": 624})
+    every = sorted(tmp_path.iterdir())
+    assert [path.name for path in every] == ["accuracy.log", "context.yaml", "fp16.log", "fp32.log"]
+    result = import_logs(every, tmp_path / "context.yaml")
+    assert [row.precision for row in result.rows] == ["fp16", "fp32"]
+    with pytest.raises(UsageError, match="nothing to import"):
+        import_logs(every[:1], tmp_path / "context.yaml")
+    with pytest.raises(UsageError, match=r"accuracy\.log holds no line '=== Performance summary"):
+        import_logs(every[:1], None)
+
+
+def test_a_rule_that_lacks_something_says_what(desk: Desk) -> None:
+    def lacking_in(result: Imported) -> dict[str, str]:
+        return {one.rule: one.lacks for one in result.not_applied if one.precision in ("fp16", "")}
+
+    claims = [{"precision": "fp16", "over": "bf16", "metric": "throughput", "percent": 5},
+              {"precision": "fp16", "over": "fp32", "metric": "accuracy", "points": 1}]  # fmt: skip
+    bare = lacking_in(desk({"fp16": {}, "fp32": {}}, "fp16 accuracy = 0.9", claims=claims))
+    assert {rule: lacks.split(":")[0] for rule, lacks in bare.items()} == {
+        "above-roofline": "gflop_per_image", "weights-not-lowered": "parameters and engine_bytes",
+        "precision-not-run": "layers and profile (--exportLayerInfo, --exportProfile)",
+        "precision-unsupported": "the card", "claim-contradicted": "an accuracy of fp16 and of fp32",
+        "wrong-sample-size": "dataset",
+    }  # fmt: skip
+    unknown = desk(sound(), device="Tesla M4O", **MODEL)
+    assert unknown.findings == () and lacking_in(unknown)["above-roofline"].startswith(
+        f"the card: Tesla M4O is none of the {len(CARDS)} known ones; state it"
+    )
+    ti = ("NVIDIA GeForce RTX 3090 Ti", "8.6", 84, 1.86)
+    of_log = desk({"fp16": {"device": ti, "engine_bytes": 36_000_000}}, **MODEL)
+    assert lacking_in(of_log)["above-roofline"] == "the peak of NVIDIA GeForce RTX 3090 Ti in fp16"
+    stated = {"name": "3090 Ti", "capability": "8.6", "peak": {"fp32": 40, "fp16": 160}}
+    logs = {"fp16": {"device": ti, "engine_bytes": 36_000_000, "queries": 300_000, "compute": 0.009}}
+    assert found_in(desk(logs, device=stated, **MODEL)) == {("above-roofline", "fp16")}
+    whole = desk(sound(), device="A100", **MODEL)
+    assert {one.rule for one in whole.not_applied} == {"precision-not-run"} and whole.findings == ()
+
+
 def test_two_runs_a_precision_are_not_judged_by_one(tmp_path: Path, write: Write) -> None:
     names = ["a.fp16.log", "b.fp16.log", "a.fp32.log"]
     paths = [write(name, variation=20.0, command="--loadEngine=x") for name in names]
@@ -242,17 +320,79 @@ def test_the_source_experiment(capsys: pytest.CaptureFixture[str]) -> None:
     assert [row.images_per_second for row in result.rows] == [None] * 4 and result.fastest is None
 
 
-def test_exported_times_count_queries_and_spread(tmp_path: Path, write: Write) -> None:
-    write("fp16.log")
-    rows = [
-        {"startComputeMs": i, "endComputeMs": i + 1, "computeMs": 1 + i % 2, "latencyMs": 2 + i % 2} for i in range(40)
+def times_of(computes: Sequence[float]) -> list[dict[str, float]]:
+    return [
+        {"startComputeMs": i, "endComputeMs": i + one, "computeMs": one, "latencyMs": one + 1}
+        for i, one in enumerate(computes)
     ]
-    (tmp_path / "times.json").write_text(json.dumps(rows))
-    (tmp_path / "c.yaml").write_text("logs: [{precision: fp16, log: fp16.log, times: times.json}]")
-    result = import_logs([], tmp_path / "c.yaml")
+
+
+@pytest.fixture
+def timed(tmp_path: Path, write: Write) -> Callable[..., Imported]:
+    def imported(computes: Sequence[float], **figures: Any) -> Imported:
+        write("fp16.log", **figures)
+        (tmp_path / "times.json").write_text(json.dumps(times_of(computes)))
+        (tmp_path / "c.yaml").write_text("logs: [{precision: fp16, log: fp16.log, times: times.json}]")
+        return import_logs([], tmp_path / "c.yaml")
+
+    return imported
+
+
+def test_exported_times_count_queries_and_spread(timed: Callable[..., Imported]) -> None:
+    result = timed([1, 2] * 20, queries=40, compute=1.5)
     row = result.rows[0]
     assert (row.queries, row.median_ms) == (40, 2.5) and row.variation == pytest.approx(100 / 3)
     assert found_in(result) == {("too-few-queries", "fp16")}
+
+
+def test_a_warm_up_among_the_exported_times_hides_no_batch(timed: Callable[..., Imported]) -> None:
+    # 8.2 exports the warm-up too, here 60 slow queries.
+    result = timed([9.0] * 60 + [1.0, 2.0] * 500, queries=1000, compute=1.5, times=8, command="--batch=8", version=8201)
+    row = result.rows[0]
+    assert (row.queries, row.median_ms) == (1000, 2.5) and row.variation == pytest.approx(100 / 3)
+    assert found_in(result) == {("batch-multiplied", "fp16")}
+
+
+@pytest.mark.parametrize(
+    ("words", "milliseconds", "raised", "lacks"),
+    [
+        (["FP16", "FP32"], [6.0, 4.0], False, ""),
+        (["FP16", "FP32"], [4.0, 6.0], True, ""),
+        (["FP32", "FP32"], [4.0, 6.0], True, ""),
+        (["FP16", "a new word"], [4.0, 3.0], False, ""),
+        (["FP32", "a new word"], [4.0, 6.0], False, "layers that tell their precision: 40% of the time do"),
+        ([None, None], [4.0, 6.0], False, "layers that tell their precision: 0% of the time do"),
+    ],
+)
+def test_what_the_layers_really_ran_in(
+    tmp_path: Path, write: Write, words: list[str | None], milliseconds: list[float], raised: bool, lacks: str
+) -> None:
+    write("fp16.log")
+    layers = [
+        {"Name": f"conv{i}", "LayerType": "CaskConvolution", "Inputs": [{"Format/Datatype": f"Row major {word}"}]}
+        if word
+        else f"conv{i}"
+        for i, word in enumerate(words)
+    ]
+    (tmp_path / "layers.json").write_text(json.dumps({"Layers": layers, "Bindings": []}))
+    profiled = [
+        {"name": f"conv{i}", "timeMs": time, "averageMs": time / 10, "percentage": 100 * time / sum(milliseconds)}
+        for i, time in enumerate(milliseconds)
+    ]
+    (tmp_path / "profile.json").write_text(json.dumps([{"count": 10}, *profiled]))
+    (tmp_path / "c.yaml").write_text(
+        "logs: [{precision: fp16, log: fp16.log, layers: layers.json, profile: profile.json}]"
+    )
+    result = import_logs([], tmp_path / "c.yaml")
+    assert found_in(result) == ({("precision-not-run", "fp16")} if raised else set())
+    said = [one.lacks for one in result.not_applied if one.rule == "precision-not-run"]
+    assert said[0].startswith(lacks) if lacks else not said, said
+
+
+@pytest.mark.parametrize("computes", [[1.5] * 900, [1.7] * 1000, [1.5] * 500 + [2.5] * 1000])
+def test_times_of_another_run_are_refused(timed: Callable[..., Imported], computes: list[float]) -> None:
+    with pytest.raises(UsageError, match=r"fp16\.log and its exported times are not of one run"):
+        timed(computes, queries=1000, compute=1.5)
 
 
 @pytest.mark.parametrize(
@@ -264,6 +404,13 @@ def test_exported_times_count_queries_and_spread(tmp_path: Path, write: Write) -
         ("--onnx=net.onnx --int8 --fp16", "a.log", "int8"),
         ("--onnx=net.onnx", "a.log", "fp32"),
         ("--loadEngine=net.engine", "run-bf16.log", "bf16"),
+        ("--onnx=model_fp32.onnx --fp16", "a.log", "fp16"),
+        ("--onnx=model_fp32.onnx --saveEngine=a.engine --best", "run_fp16.log", "int8"),
+        ("--onnx=net.onnx --saveEngine=net_fp16.engine", "a.log", "fp16"),
+        (r"--onnx=net.onnx --saveEngine=C:\bf16\net.fp16.engine", "a.log", "fp16"),
+        ("--deploy=net.prototxt --fp16", "a.log", "fp16"),
+        ("--uff=net.uff", "a.log", "fp32"),
+        ("--loadEngine=net.int8.engine --fp16", "a.log", "int8"),
         ("--loadEngine=net.engine", "a.log", "unknown"),
         ("--loadEngine=printf16bit.engine", "a.log", "unknown"),
     ],
@@ -312,6 +459,7 @@ def test_nothing_to_import_and_a_log_named_twice(write: Write, tmp_path: Path) -
         ("accuracy = 0.9", "belongs to no precision"),
         ("fp16 accuracy = 1.2", "out of range"),
         ("fp16 accuracy = nan", "is no accuracy"),
+        ("fp16 accuracy = 0,9215", "with a decimal point"),
     ],
 )
 def test_scores_that_are_none_are_refused(text: str, said: str, tmp_path: Path) -> None:
@@ -342,12 +490,21 @@ def test_cards() -> None:
         "nvidia a100-sxm4-80gb": "A100",
     }
     assert {name: getattr(card_named(name), "name", None) for name in named} == named
-    assert card_named("Radeon RX 6900 XT") is None
+    others = (
+        "Radeon RX 6900 XT", "RTX 3090 Ti", "NVIDIA GeForce RTX 3080 Ti", "GeForce RTX 2080 SUPER", "Tesla M4O",
+        "NVIDIA H100 NVL", "NVIDIA H200 NVL", "NVIDIA GeForce RTX 3080 Laptop GPU", "NVIDIA GeForce RTX 4090 D", "NVIDIA",
+    )  # fmt: skip
+    assert {name for name in others if card_named(name)} == set()
+    same = {"NVIDIA GeForce RTX 2080 Ti": "GeForce RTX 2080 Ti", "Tesla V100-PCIE-16GB": "Tesla V100",
+            "NVIDIA A100 80GB PCIe": "A100", "NVIDIA H100 80GB HBM3": "H100", "Tesla T4 (16 GB)": "Tesla T4",
+            "NVIDIA A10 Tensor Core GPU": "A10", "RTX 3090 24 GiB": "GeForce RTX 3090"}  # fmt: skip
+    assert {name: getattr(card_named(name), "name", None) for name in same} == same
     stated = card_of(Device(name="New", capability="8.6", multiprocessors=10, clock_ghz=1.5))
     assert stated.peak == {Precision.FP32: pytest.approx(10 * 128 * 2 * 1.5 / 1000)}
     assert card_of(Device(name="Tesla T4", capability="9.0")).peak == {}  # its name and its capability disagree
     own = Context.model_validate({"device": {"name": "x", "capability": "9.9", "peak": {"fp32": 1}}}).card
-    assert isinstance(own, Card) and own.peak_for(Precision.INT8) == (Precision.FP32, 1.0)
+    assert isinstance(own, Card) and own.peak_for(Precision.FP32) == (Precision.FP32, 1.0)
+    assert own.peak_for(Precision.INT8) is None  # it has such arithmetic, and FP32's peak does not bound it
     able = {name: [p.value for p in Precision if not lacking(name, p)] for name in ("5.2", "6.1", "7.5", "8.6", "9.0")}
     assert able == {
         "5.2": ["fp32"], "6.1": ["fp32", "int8"], "7.5": ["fp32", "fp16", "int8"],

@@ -1,6 +1,7 @@
 """Logs and exports are read as they are, written back whole, and refused where they are none."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,6 @@ from cxr_core.bench.trtexec.exports import (
     read_layers,
     read_profile,
     read_times,
-    write_layers,
-    write_profile,
     write_times,
 )
 from cxr_core.bench.trtexec.logs import LARGEST, Spread, TrtexecLog, parse_log, read_log, text_of_log
@@ -46,7 +45,7 @@ def test_prefixes_colours_line_ends_and_encodings_do_not_matter(prefix: str, tmp
         "crlf": text.replace("\n", "\r\n").encode(),
         "utf16": text.encode("utf-16"),
         "bom": text.encode("utf-8-sig"),
-        "colour": text.replace("[I]", "[I]").replace("[11/", "\x1b[32m[11/").replace(" s\n", " s\x1b[0m\n").encode(),
+        "colour": text.replace("[11/", "\x1b[32m[11/").replace(" s\n", " s\x1b[0m\x1b[K\n").encode(),
     }
     for name, data in spoilt.items():
         (tmp_path / name).write_bytes(data)
@@ -67,6 +66,25 @@ def test_a_windows_command_line_keeps_its_paths() -> None:
         (lambda text: text[: text.index("GPU Compute Time: min")], "lacks GPU Compute Time"),
         (lambda text: text[: text.index("Total Host")], "lacks Total Host Walltime, Total GPU Compute Time"),
         (lambda text: text + text, "several performance summaries"),
+        (lambda text: text + text[: text.index("[11/27")], "starts of several runs"),
+        (lambda text: text[: text.index("[11/27")] + text, "starts of several runs"),
+        (lambda text: text + "trtexec --loadEngine=b.engine\n", "starts of several runs"),
+        (lambda text: "trtexec --onnx=a.onnx\ntrtexec --onnx=b.onnx\n" + text, "starts of several runs"),
+        (lambda text: text.replace(" qps", ""), "'1000' is no number in qps"),
+        (
+            lambda text: text[: text.index("&&&& PASSED")].replace("Compute Time: 2.94 s", "Compute Time: 2."),
+            "no number in s",
+        ),
+        (
+            lambda text: text.replace(
+                "&&&& RUNNING",
+                "[I] Selected Device: A\n[I] Compute Capability: 8.0\n[I] Compute Clock Rate: 1,41 GHz\n&&&& RUNNING",
+            ),
+            "decimal comma",
+        ),
+        (lambda text: text.replace("median = 0.98 ms", "median = -nan(ind) ms"), "'-nan(ind)' is no number"),
+        (lambda text: text.replace("percentile(99%) = 0.9898 ms", "percentile(99%) = inf ms"), "holds inf"),
+        (lambda text: text.replace("min = 0.9702 ms", "min = 0,9702 ms"), "decimal comma"),
         (lambda text: text.replace("Throughput: 1000", "Throughput: 1.000,5"), "decimal comma"),
         (lambda text: text.replace("Throughput: 1000", "Throughput: nan"), "holds nan"),
         (lambda text: text.replace("Throughput: 1000", "Throughput: inf"), "holds inf"),
@@ -119,6 +137,18 @@ def test_what_is_written_reads_back_equal(log: TrtexecLog) -> None:
     assert parse_log(text_of_log(log), "x") == log
 
 
+def test_a_log_cut_anywhere_is_refused_or_says_the_same() -> None:
+    text = log_text(variation=3.5, device=T4)
+    whole = parse_log(text, "x")
+    for cut in range(len(text)):
+        try:
+            found = parse_log(text[:cut], "x")
+        except UsageError as error:
+            assert "x" in str(error)
+        else:
+            assert found in (whole, whole.model_copy(update={"variation": None})), text[:cut][-80:]
+
+
 @given(st.text(max_size=300) | st.integers(0, 1500).flatmap(lambda cut: st.just(log_text()[:cut])))
 def test_any_text_is_a_log_or_refused(text: str) -> None:
     try:
@@ -147,14 +177,14 @@ LAYERS = {"Layers": [{"Name": "conv", "LayerType": "CaskConvolution", "Inputs": 
 
 def test_exports_are_written_back_whole(tmp_path: Path) -> None:
     source, copy = tmp_path / "source.json", tmp_path / "copy.json"
-    for content, read, write in (
-        (TIMES, read_times, write_times),
-        (PROFILE, read_profile, write_profile),
-        (LAYERS, read_layers, write_layers),
-    ):
-        source.write_text(json.dumps(content))
-        write(copy, read(source))
-        assert json.loads(copy.read_text()) == content
+    source.write_text(json.dumps(TIMES))
+    write_times(copy, read_times(source))
+    assert json.loads(copy.read_text()) == TIMES
+    source.write_text(json.dumps(PROFILE))
+    profile = read_profile(source)
+    assert [{"count": profile.count}, *(layer.model_dump() for layer in profile.layers)] == PROFILE
+    source.write_text(json.dumps(LAYERS))
+    assert read_layers(source) == LAYERS
 
 
 @pytest.mark.parametrize("read", [read_times, read_profile, read_layers])
@@ -176,3 +206,5 @@ def test_the_source_experiments_own_logs_come_back(write: Write) -> None:
     for path in sorted(folder.glob("trtexec_*.log")):
         log = read_log(path)
         assert parse_log(text_of_log(log), "x") == log
+        lines = [re.sub(r"^\[\S+\] (?=\[)", "", line) for line in path.read_text().splitlines() if line.strip()]
+        assert text_of_log(log).splitlines() == lines
