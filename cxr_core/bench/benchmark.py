@@ -9,7 +9,7 @@ from cxr_core.bench.audit import require_valid
 from cxr_core.bench.gpu_state import watching
 from cxr_core.bench.inputs import Inputs, of_test_split
 from cxr_core.bench.ratio import ratio_from_rounds
-from cxr_core.bench.roofline import roofline
+from cxr_core.bench.roofline import above_roofline, roofline
 from cxr_core.bench.rounds import Ended, Side, alternate, drift, drifting, ratios_by_round, side
 from cxr_core.bench.stages import stages
 from cxr_core.bench.summary import latency_summary, thinned
@@ -61,6 +61,7 @@ def benchmark(
                 ended = alternate(*sides, config, progress)
     roof = roofline(known, sides[0].throughput_summary.images_per_second, config, engine_config)
     sides[0].note(roof.complaint if roof else "")
+    sides[1].note(above_roofline(other, sides[1].throughput_summary.images_per_second, config, engine_config))
     require_valid(*(one.complaint for one in sides))
     ways = (one.otherwise(engine_config) for one in sides)
     doubts = (*ways, *(one.unsteady for one in sides), ended.reason, drifting(drift(*sides)), watch.complaint())

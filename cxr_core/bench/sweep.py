@@ -99,7 +99,8 @@ def sweep(
         height, width = runner.input_shape[2:]
         inputs = [inputs_of(size, height, width, config.seed) for size in sizes]
         rungs = [_rung(runner, one, config, len(sizes)) for one in inputs]
-        wrong = memory_complaint(runner, inputs[0]) or batch_complaint(runner, inputs[-1][0], rungs[-1].expected[0])
+        remembered = (memory_complaint(runner, one) for one in inputs)
+        wrong = next(filter(None, remembered), "") or batch_complaint(runner, inputs[-1][0], rungs[-1].expected[0])
         with watching(backend(known.backend).devices()[0]) as watch:
             wrong = wrong or _measure(runner, rungs, config, progress)
     rates = np.array([one.rates for one in rungs]).T
