@@ -58,8 +58,8 @@ def _backwards(turn: Turn) -> str:
     if not (worst := min((int(steps.min()) for steps in moments if steps.size), default=0)) < 0:
         return ""
     return (
-        f"the clock went back by {-worst / 1e6:.3g} ms while queries were timed: measure again; if it stays so, give the "
-        "machine another clock source (/sys/devices/system/clocksource)"
+        f"the clock went back by {-worst / 1e6:.3g} ms while queries were timed: measure again; if it stays so, give "
+        "the machine another clock source (/sys/devices/system/clocksource)"
     )
 
 

@@ -56,10 +56,10 @@ def test_an_engine_against_itself(name: str, built: Built, tmp_path: Path) -> No
     assert set(document) == {
         "backend", "precision", "device", "latency", "throughput",
         "reference", "ratio", "reason", "latencies_ms", "engine_digest", "median_ms", "warmup", "ended",
-        "drift", *(["roofline"] if name != "fake" else []),
+        "drift", "cpu", *(["roofline"] if name != "fake" else []),
     }  # fmt: skip
     assert (document["backend"], document["precision"]) == (name, "fp32") and document["device"]
-    assert document["ended"]["reason"] == ""
+    assert document["ended"]["reason"] == "" and {"processors", "slowed_by"} <= set(document["cpu"])
     latency, throughput = document["latency"], document["throughput"]
     assert set(latency) == {
         "batch", "count", "min_ms", "max_ms", "mean_ms", "median_ms", "p90_ms", "p95_ms", "p99_ms", "cv",
