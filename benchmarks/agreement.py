@@ -1,4 +1,5 @@
-"""Our figures against those of OpenVINO's own ``benchmark_app``, on the same engine, and what our loop costs a query.
+"""Our figures against those of OpenVINO's own ``benchmark_app`` and of ONNX Runtime's bare ``session.run``, on the same
+engine, and what our loop costs a query.
 
 Both sides run in a process of their own each round, ask synchronously and feed tensors that they made before: what
 differs is the harness. ``benchmark_app`` (2026.4) refuses every compiled blob, so it compiles the graph that our blob
@@ -7,12 +8,14 @@ a median from 1 ms on to 0.01 ms.
 """
 
 import json
-import os
 import re
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +32,14 @@ from cxr_core.child import run_child
 from cxr_core.config import EngineConfig
 from cxr_core.engines import registry
 from cxr_core.engines.graph import variant_metadata
+from cxr_core.engines.onnxruntime.runner import session_options
 from cxr_core.progress import silent
 from cxr_core.refs import Precision
 
 _BATCHES = (1, 32)
 _LOW, _HIGH = 0.98, 1.02
+_WARMUP = 0.5, 5.0  # seconds at least, and at most
+Figures = dict[str, Any]  # "rate", images a second, and "median_ms"
 # As the command would start it, without its telemetry.
 _APP = "import sys; sys.modules['openvino_telemetry'] = None; from openvino.tools.benchmark.main import main; main()"
 
@@ -72,16 +78,25 @@ class Nothing:
 
 
 def measure(rounds: int, seconds: int = 5) -> list[Paired | Growth]:
-    """The network of profile quick (untrained weights are as fast) in fp32, on all processors; each run ``seconds``."""
-    config = EngineConfig(threads=len(os.sched_getaffinity(0)))
+    """The network of profile quick (untrained weights are as fast) in fp32, on one thread; each run ``seconds``.
+
+    One thread alone: what else the machine does then has a processor to run on. With all of them taken it lands in one
+    side or the other, and what differs is no longer the harness.
+    """
+    config = EngineConfig(threads=1)
     found: list[Paired | Growth] = [harness_cost(rounds)]
     with tempfile.TemporaryDirectory() as scratch:
-        graph, engine = untrained_graph(Path(scratch)), Path(scratch, "engine")
-        registry.backend("openvino").build(
-            graph=graph, precision=Precision.FP32, engine=engine, config=config, progress=silent
-        )
+        graph = untrained_graph(Path(scratch))
+        engines = {name: _built(name, graph, config) for name in ("openvino", "onnxruntime")}
+
+        def side(function: str, backend: str, batch: int) -> Figures:
+            return _apart(function, engines[backend], backend, batch, seconds, config)
+
         for batch in _BATCHES:
-            found.extend(_pairs(graph, engine, batch, config, rounds, seconds))
+            mine, other = partial(side, "ours", "openvino", batch), partial(theirs, graph, batch, seconds, config)
+            found.extend(_pairs(f"OpenVINO, batch {batch}: ours / benchmark_app", mine, other, rounds))
+            mine, other = (partial(side, function, "onnxruntime", batch) for function in ("ours", "bare"))
+            found.extend(_pairs(f"ONNX Runtime, batch {batch}: ours / session.run", mine, other, rounds))
     return found
 
 
@@ -95,18 +110,38 @@ def harness_cost(rounds: int, queries: int = 50_000) -> Growth:
     return growth
 
 
-def ours(*, engine: Path, batch: int, seconds: float, threads: int) -> dict[str, Any]:
+def ours(*, backend: str, engine: Path, batch: int, seconds: float, threads: int) -> Figures:
     """In a child: images a second and median milliseconds by our loop."""
     config = EngineConfig(threads=threads)
-    with registry.backend("openvino").runner(engine, precision=Precision.FP32, config=config) as runner:
+    with registry.backend(backend).runner(engine, precision=Precision.FP32, config=config) as runner:
         height, width = runner.input_shape[2:]
         inputs = batches(batch, height, width, 0)
-        warm_up(runner, inputs, 0.5, 5)
+        warm_up(runner, inputs, *_WARMUP)
         done = turn(runner, inputs, seconds)
     return {"rate": done.images_per_second, "median_ms": float(np.median(done.milliseconds))}
 
 
-def theirs(graph: Path, batch: int, seconds: int, config: EngineConfig) -> dict[str, Any]:
+def bare(*, backend: str, engine: Path, batch: int, seconds: float, threads: int) -> Figures:
+    """In a child: the same by ``session.run`` in a loop, with our runner's options and inputs made before."""
+    import onnxruntime
+
+    options = session_options(EngineConfig(threads=threads))
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(str(engine), options, providers=["CPUExecutionProvider"])
+    name, (_, _, height, width) = session.get_inputs()[0].name, session.get_inputs()[0].shape
+    fed = [{name: images} for images in batches(batch, height, width, 0)]
+    times: list[float] = []
+    for length in (_WARMUP[0], seconds):  # what the first takes is not counted
+        times, began = [], time.perf_counter()
+        while time.perf_counter() - began < length:
+            start = time.perf_counter()
+            session.run(None, fed[len(times) % len(fed)])
+            times.append(time.perf_counter() - start)
+        length = time.perf_counter() - began
+    return {"rate": batch * len(times) / length, "median_ms": 1000 * float(np.median(times))}
+
+
+def theirs(graph: Path, batch: int, seconds: int, config: EngineConfig) -> Figures:
     """The same by ``benchmark_app``, told our properties and nothing else.
 
     Raises:
@@ -135,29 +170,36 @@ def theirs(graph: Path, batch: int, seconds: int, config: EngineConfig) -> dict[
     return {"rate": float(rate[1]), "median_ms": float(median[1]) * (0.001 if median[2] == "us" else 1)}
 
 
-def _pairs(graph: Path, engine: Path, batch: int, config: EngineConfig, rounds: int, seconds: int) -> list[Agreed]:
+def _pairs(
+    which: str, mine: Callable[[], Figures], others: Callable[[], Figures], rounds: int
+) -> tuple[Agreed, Agreed]:
     """A round before is not counted; the two take turns in going first."""
     target = f"{_LOW}..{_HIGH}"
-    pairs = {
-        "rate": Agreed("agreement", f"images/s, batch {batch}: ours / benchmark_app", target, "images/s"),
-        "median_ms": Agreed("agreement", f"median latency, batch {batch}: ours / benchmark_app", target, "ms"),
-    }
+    rate = Agreed("agreement", f"images/s, {which}", target, "images/s")
+    median = Agreed("agreement", f"median latency, {which}", target, "ms")
     for number in range(rounds + 1):
-        sides = ("mine", "others") if number % 2 else ("others", "mine")
-        for side in sides:
-            figures = (
-                _ours_apart(engine, batch, seconds, config) if side == "mine" else theirs(graph, batch, seconds, config)
-            )
+        sides = [(mine, rate.mine, median.mine), (others, rate.others, median.others)]
+        for side, rates, medians in sides if number % 2 else reversed(sides):
+            figures = side()
             if number:
-                for name, pair in pairs.items():
-                    getattr(pair, side).append(figures[name])
-    return list(pairs.values())
+                rates.append(figures["rate"])
+                medians.append(figures["median_ms"])
+    return rate, median
 
 
-def _ours_apart(engine: Path, batch: int, seconds: int, config: EngineConfig) -> dict[str, Any]:
-    wish: dict[str, JsonValue] = {"engine": str(engine), "batch": batch, "seconds": seconds, "threads": config.threads}
+def _built(backend: str, graph: Path, config: EngineConfig) -> Path:
+    engine = graph.with_name(backend)
+    registry.backend(backend).build(
+        graph=graph, precision=Precision.FP32, engine=engine, config=config, progress=silent
+    )
+    return engine
+
+
+def _apart(function: str, engine: Path, backend: str, batch: int, seconds: float, config: EngineConfig) -> Figures:
+    wish: dict[str, JsonValue] = {"engine": str(engine), "backend": backend, "batch": batch, "seconds": seconds}
+    wish |= {"threads": config.threads}
     log = engine.with_suffix(".log")
-    return run_child("benchmarks.agreement:ours", wish, purpose="our side", log=log, devices=()).facts
+    return run_child(f"benchmarks.agreement:{function}", wish, purpose=function, log=log, devices=()).facts
 
 
 def _spelt(value: object) -> str:

@@ -6,15 +6,15 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from cxr_core.bench.audit import require_valid
-from cxr_core.bench.gpu_state import watching
 from cxr_core.bench.inputs import Inputs, of_test_split
 from cxr_core.bench.ratio import ratio_from_rounds
-from cxr_core.bench.roofline import roofline
+from cxr_core.bench.roofline import above_roofline, roofline
 from cxr_core.bench.rounds import Ended, Side, alternate, drift, drifting, ratios_by_round, side
 from cxr_core.bench.stages import stages
 from cxr_core.bench.summary import latency_summary, thinned
 from cxr_core.bench.trtexec.exports import write_times
 from cxr_core.bench.trtexec.times import queries_of
+from cxr_core.bench.watching import watching
 from cxr_core.config import BenchmarkConfig, EngineConfig
 from cxr_core.engines.metadata import EngineMetadata
 from cxr_core.engines.opening import open_engine
@@ -61,12 +61,13 @@ def benchmark(
                 ended = alternate(*sides, config, progress)
     roof = roofline(known, sides[0].throughput_summary.images_per_second, config, engine_config)
     sides[0].note(roof.complaint if roof else "")
+    sides[1].note(above_roofline(other, sides[1].throughput_summary.images_per_second, config, engine_config))
     require_valid(*(one.complaint for one in sides))
     ways = (one.otherwise(engine_config) for one in sides)
     doubts = (*ways, *(one.unsteady for one in sides), ended.reason, drifting(drift(*sides)), watch.complaint())
     summary = _summary(known, *sides, ended, "; ".join(filter(None, doubts)), config)
     summary |= {"roofline": roof.model_dump(mode="json")} if roof else {}
-    summary |= {"gpu": told} if (told := watch.told()) else {}
+    summary |= {watch.kind: told} if (told := watch.told()) else {}
     kept = [round(value, 6) for value in sides[0].milliseconds.tolist()]
     document = summary | {"latencies_ms": thinned(kept)} | _audit(sides[0], inputs, known.engine_digest)
     (out / "benchmark.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

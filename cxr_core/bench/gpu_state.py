@@ -5,11 +5,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import JsonValue
-
-from cxr_core.device import GPUS
 
 _EVERY = 0.2  # seconds; a sample takes well under a millisecond
 
@@ -24,8 +22,10 @@ class Sample(NamedTuple):
     processes: int
 
 
-class Watch:
-    """Samples so far. Without NVML, or where the device is no GPU, there are none."""
+class GpuWatch:
+    """Samples so far. Without NVML there are none."""
+
+    kind: Literal["gpu"] = "gpu"
 
     def __init__(self) -> None:
         self.samples: list[Sample] = []
@@ -60,12 +60,9 @@ class Watch:
 
 
 @contextmanager
-def watching(device: str) -> Iterator[Watch]:
-    """Sample that GPU or slice (its UUID) in a thread for as long as the block runs; anything else is not sampled."""
-    watch = Watch()
-    if not device.startswith(GPUS):
-        yield watch
-        return
+def watching_gpu(device: str) -> Iterator[GpuWatch]:
+    """Sample that GPU or slice (its UUID) in a thread for as long as the block runs."""
+    watch = GpuWatch()
     try:
         nvml = import_module("pynvml")
         nvml.nvmlInit()
@@ -95,7 +92,7 @@ def _slowing(nvml: Any) -> dict[str, int]:
     }
 
 
-def _sampling(nvml: Any, device: str, watch: Watch, over: threading.Event) -> None:
+def _sampling(nvml: Any, device: str, watch: GpuWatch, over: threading.Event) -> None:
     try:
         handle = nvml.nvmlDeviceGetHandleByUUID(device)
     except nvml.NVMLError as error:

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from pydantic import Field, JsonValue
 
 from cxr_core.bench.audit import answers_before, complaint, memory_complaint, require_valid
-from cxr_core.bench.gpu_state import watching
 from cxr_core.bench.inputs import batches
 from cxr_core.bench.loop import SECOND
 from cxr_core.bench.open_loop import Served, poisson_arrivals, serve
 from cxr_core.bench.subject import Subject, subject
 from cxr_core.bench.summary import LatencySummary, latency_summary
 from cxr_core.bench.warmup import Warmup, warm_up
+from cxr_core.bench.watching import watching
 from cxr_core.config import BenchmarkConfig, EngineConfig
 from cxr_core.engines.opening import open_engine
 from cxr_core.engines.registry import backend

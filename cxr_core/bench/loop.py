@@ -1,8 +1,8 @@
 """The measurement loop. Between two clock readings there is the engine's call and nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, cycle
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,58 +46,37 @@ class Turn:
         return Turn(self.starts, self.stops, self.bound, (), self.spans)
 
 
-class Recorder:
-    """Calls a runner and keeps what each call took and gave."""
-
-    def __init__(self, runner: Runner, clock: Clock) -> None:
-        self._runner, self._now = runner, clock.now
-        self._starts: list[int] = []
-        self._stops: list[int] = []
-        self._bound: list[int] = []
-        self._answers: list[Logits] = []
-        self._spans: list[Spans] = []
-
-    def query(self, images: Images) -> int:
-        """One call; the moment at which it ended, in ns."""
-        runner, clock = self._runner, self._now
-        start = clock()
-        answer = runner(images)
-        stop = clock()
-        self._starts.append(start)
-        self._stops.append(stop)
-        self._answers.append(answer)
-        self._bound.append(runner.bound_images)
-        if (parts := runner.spans) is not None:
-            self._spans.append(parts)
-        return stop
-
-    @property
-    def began(self) -> int:
-        """The moment at which the first call began, in ns."""
-        return self._starts[0]
-
-    def turn(self) -> Turn:
-        """All calls so far."""
-        return Turn(
-            np.array(self._starts, dtype=np.int64),
-            np.array(self._stops, dtype=np.int64),
-            np.array(self._bound, dtype=np.int64),
-            tuple(self._answers),
-            tuple(self._spans),
-        )
-
-
 def turn(runner: Runner, inputs: Sequence[Images], seconds: float, least: int = 1, clock: Clock = MACHINE) -> Turn:
     """Calls ``runner`` on ``inputs`` in turn for at least ``seconds`` from the first call on, and ``least`` queries.
 
     Query i is fed ``inputs[i % len(inputs)]``. Answers are kept and judged after the turn.
     """
-    recorder, period, least_time = Recorder(runner, clock), len(inputs), int(seconds * SECOND)
-    for number in count():
-        stop = recorder.query(inputs[number % period])
-        if stop - recorder.began >= least_time and number + 1 >= least:
+    return asked(runner, cycle(inputs), seconds, least, clock)
+
+
+def asked(runner: Runner, fed: Iterable[Images], seconds: float, least: int, clock: Clock) -> Turn:
+    """As ``turn``, with what is ``fed`` one after the other; also over where that ends."""
+    now, least_time = clock.now, seconds * SECOND
+    starts, stops, bound, answers, spans = list[int](), list[int](), list[int](), list[Logits](), list[Spans]()
+    for number, images in enumerate(fed, 1):
+        start = now()
+        answer = runner(images)
+        stop = now()
+        starts.append(start)
+        stops.append(stop)
+        answers.append(answer)
+        bound.append(runner.bound_images)
+        if (parts := runner.spans) is not None:
+            spans.append(parts)
+        if number >= least and stop - starts[0] >= least_time:
             break
-    return recorder.turn()
+    return Turn(
+        np.array(starts, dtype=np.int64),
+        np.array(stops, dtype=np.int64),
+        np.array(bound, dtype=np.int64),
+        tuple(answers),
+        tuple(spans),
+    )
 
 
 def turn_on_streams(

@@ -5,14 +5,16 @@ from being late ("coordinated omission", G. Tene, "How NOT to Measure Latency", 
 moment a query fell due. There is one server, first come, first served: with Poisson arrivals the queue M/G/1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr_core.bench.clock import MACHINE, Clock
-from cxr_core.bench.loop import SECOND, Recorder, Turn
+from cxr_core.bench.loop import SECOND, Turn, asked
 from cxr_core.engines.contract import Images, Runner
 
 
@@ -56,12 +58,15 @@ def serve(
 
     ``arrivals`` are ns from now on. No query is begun once ``longest`` seconds are over.
     """
-    recorder, period = Recorder(runner, clock), len(inputs)
     begin = clock.now()
-    due, given_up = begin + arrivals, begin + int(longest * SECOND)
-    for number, moment in enumerate(due.tolist()):
+    due = begin + arrivals
+    fed = _as_due(inputs, due, begin + int(longest * SECOND), clock)
+    return Served(begin, due, asked(runner, fed, inf, 1, clock), clock.now())
+
+
+def _as_due(inputs: Sequence[Images], due: NDArray[np.int64], given_up: int, clock: Clock) -> Iterator[Images]:
+    for images, moment in zip(cycle(inputs), due.tolist(), strict=False):
         if clock.now() >= given_up:
-            break
+            return
         clock.wait_until(moment)
-        recorder.query(inputs[number % period])
-    return Served(begin, due, recorder.turn(), clock.now())
+        yield images

@@ -57,7 +57,8 @@ class Side:
         self.single_answers = answers_before(self.runner, self.single)
         self.batched_answers = answers_before(self.runner, self.batched)
         self.note(batch_complaint(self.runner, self.batched[0], self.batched_answers[0]))
-        self.note(memory_complaint(self.runner, self.single))
+        for inputs in (self.single, self.batched):
+            self.note(memory_complaint(self.runner, inputs))
         least, longest = config.warmup_seconds / 2, config.warmup_longest_seconds / 2
         self.warmup = {
             "latency": warm_up(self.runner, self.single, least, longest),

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from cxr_core.bench.audit import answers_before, batch_complaint, complaint, memory_complaint, require_valid
-from cxr_core.bench.gpu_state import watching
 from cxr_core.bench.inputs import batches as inputs_of
 from cxr_core.bench.knee import agreement, knee
 from cxr_core.bench.loop import Turn, turn
@@ -18,6 +17,7 @@ from cxr_core.bench.roofline import roofline_complaint
 from cxr_core.bench.subject import Subject, subject
 from cxr_core.bench.summary import LatencySummary, latency_summary
 from cxr_core.bench.warmup import Warmup, warm_up
+from cxr_core.bench.watching import watching
 from cxr_core.config import BenchmarkConfig, EngineConfig
 from cxr_core.engines.contract import Images, Logits, Runner
 from cxr_core.engines.opening import open_engine
@@ -99,7 +99,8 @@ def sweep(
         height, width = runner.input_shape[2:]
         inputs = [inputs_of(size, height, width, config.seed) for size in sizes]
         rungs = [_rung(runner, one, config, len(sizes)) for one in inputs]
-        wrong = memory_complaint(runner, inputs[0]) or batch_complaint(runner, inputs[-1][0], rungs[-1].expected[0])
+        remembered = (memory_complaint(runner, one) for one in inputs)
+        wrong = next(filter(None, remembered), "") or batch_complaint(runner, inputs[-1][0], rungs[-1].expected[0])
         with watching(backend(known.backend).devices()[0]) as watch:
             wrong = wrong or _measure(runner, rungs, config, progress)
     rates = np.array([one.rates for one in rungs]).T

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from cxr_core.config import EngineConfig
+from cxr_core.engines.cgroup import ROOT, cpu_quota
 from cxr_core.refs import Frozen
 
 # Arithmetic instruction sets only: the kernel adds and drops other flags (mitigations) with every update,
@@ -46,11 +47,11 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> Processor:
     return Processor(name=" ".join(name.split()), flags=tuple(sorted({f for f in flags if _ARITHMETIC.match(f)})))
 
 
-def processors() -> int:
-    """How many processors this process may use; a container's or taskset's limit counts."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def processors(root: Path = ROOT) -> int:
+    """How many processors this process may use; a container's or taskset's limit counts. Of a quota in time the whole
+    processors: with more threads all of them are stopped, again and again."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(allowed, max(1, int(cpu_quota(root) or allowed)))
 
 
 def thread_count(config: EngineConfig) -> int:

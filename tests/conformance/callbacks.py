@@ -9,7 +9,7 @@ import tensorrt_bindings as trt
 sys.path.insert(0, sys.argv[1])
 sys.modules["tensorrt"] = trt
 
-from cxr_core.bench.gpu_state import watching  # noqa: E402
+from cxr_core.bench.gpu_state import watching_gpu  # noqa: E402
 from cxr_core.engines.tensorrt import TensorRTBackend, builder, library, log, monitor, plan, runner  # noqa: E402
 from cxr_core.errors import MachineError  # noqa: E402
 
@@ -34,7 +34,7 @@ try:
     library.checked(library.cudart().cudaMalloc, 64)
 except MachineError as error:
     refusals.append(str(error))
-with watching("GPU-00000000-0000-0000-0000-000000000000") as watch:
+with watching_gpu("GPU-00000000-0000-0000-0000-000000000000") as watch:
     pass
 sys.stdout.write(
     json.dumps(

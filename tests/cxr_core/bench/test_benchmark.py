@@ -56,10 +56,10 @@ def test_an_engine_against_itself(name: str, built: Built, tmp_path: Path) -> No
     assert set(document) == {
         "backend", "precision", "device", "latency", "throughput",
         "reference", "ratio", "reason", "latencies_ms", "engine_digest", "median_ms", "warmup", "ended",
-        "drift", *(["roofline"] if name != "fake" else []),
+        "drift", "cpu", *(["roofline"] if name != "fake" else []),
     }  # fmt: skip
     assert (document["backend"], document["precision"]) == (name, "fp32") and document["device"]
-    assert document["ended"]["reason"] == ""
+    assert document["ended"]["reason"] == "" and {"processors", "slowed_by"} <= set(document["cpu"])
     latency, throughput = document["latency"], document["throughput"]
     assert set(latency) == {
         "batch", "count", "min_ms", "max_ms", "mean_ms", "median_ms", "p90_ms", "p95_ms", "p99_ms", "cv",
@@ -260,6 +260,7 @@ def test_a_slower_reference_has_ratios_above_one(built: Built, tmp_path: Path, m
         ("batch:int8", "1 were bound"),
         ("wrong:fp32", "reference: query"),
         ("memory:int8", "engine: images seen before are answered .* times as fast as new ones"),
+        ("memories:int8", "engine: images seen before are answered .* times as fast as new ones"),
     ],
 )
 def test_a_measurement_of_wrong_answers_is_refused(
@@ -308,8 +309,9 @@ def test_rounds_go_on_until_the_median_is_known_well_enough_or_time_is_up(built:
 @pytest.mark.parametrize("name", ["openvino", pytest.param("onnxruntime", marks=pytest.mark.slow)])
 def test_a_rate_above_what_the_device_computes_is_refused(name: str, built: Built, tmp_path: Path) -> None:
     forged = forged_work(built(name), tmp_path / "forged")
-    with pytest.raises(BranchError, match=r"not a valid measurement: engine: .* images/s x 1e\+05 GFLOP = .* the peak"):
-        run(forged, built(name), tmp_path)
+    for pair, whose in (((forged, built(name)), "engine"), ((built(name), forged), "reference")):
+        with pytest.raises(BranchError, match=rf"valid measurement: {whose}: .* images/s x 1e\+05 GFLOP = .* the peak"):
+            run(*pair, tmp_path)
     content = json.loads((forged / "engine.json").read_text())
     del content["gflop_per_image"]  # as engines were described before it was counted
     (forged / "engine.json").write_text(json.dumps(content))

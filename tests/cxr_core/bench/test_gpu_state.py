@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from cxr_core.bench.gpu_state import watching
+from cxr_core.bench.watching import watching
 from tests.nvidia import doubled
 
 GPU = "GPU-46414b45-2d47-5055-2d55-5549442d3136"
@@ -36,9 +36,3 @@ def test_readings_are_taken_again_and_again() -> None:
             time.sleep(0.5)
         found = watch.told()
     assert found["samples"] >= 2 and found["temperature_c"] == [61, 61, 61] and found["processes"] == 1
-
-
-def test_a_cpu_is_not_watched() -> None:
-    with watching("cpu") as watch:
-        pass
-    assert watch.told() == {} and watch.complaint() == ""

@@ -1,6 +1,7 @@
 """The loop keeps both floors, counts what was bound, and costs next to nothing."""
 
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from cxr_core.bench.inputs import batches
 from cxr_core.bench.loop import turn
 from cxr_core.bench.trtexec.exports import latencies, read_times, write_times
 from cxr_core.bench.trtexec.times import queries_of
+from tests.cxr_core.bench.virtual import Sleeper, VirtualClock
 
 
 class Echo:
@@ -83,6 +85,31 @@ def test_wrong_answers_are_told_with_the_query(lie: str, words: str) -> None:
     some, expected = batches(3, 16, 16, 0), answers_before(Echo(), batches(3, 16, 16, 0))
     assert words in complaint(turn(Echo(lie), some, 0.0, least=6), some, expected)
     assert complaint(turn(Echo(), some, 0.0, least=6), some, expected) == ""
+
+
+@pytest.mark.parametrize(
+    ("starts", "stops", "by"),
+    [
+        ([0, 20, 40, 60], [10, 30, 50, 70], ""),
+        ([0, 1, 40, 41], [10, 11, 50, 51], ""),  # two streams
+        ([0, 20, 40, 60], [10, 15, 50, 70], "5 ms"),  # within a query
+        ([0, 20, 13, 60], [10, 30, 50, 70], "7 ms"),  # between two
+        ([0, 20, 40, 60], [10, 30, 50, 70 - 3_600_000], "3.6e+06 ms"),
+    ],
+)
+def test_a_clock_that_goes_back_is_told(starts: list[int], stops: list[int], by: str) -> None:
+    some = batches(2, 16, 16, 0)
+    done = turn(Echo(), some, 0.0, least=4)
+    done = replace(done, starts=1_000_000 * np.array(starts), stops=1_000_000 * np.array(stops))
+    found = complaint(done, some, answers_before(Echo(), some))
+    assert found.startswith(f"the clock went back by {by} while queries were timed") if by else found == ""
+
+
+def test_a_clock_that_goes_back_within_a_query_is_found_by_the_loop() -> None:
+    clock, some = VirtualClock(), batches(2, 8, 8, 0)
+    expected = answers_before(Sleeper(clock, lambda call, batch: 0.0), some)
+    done = turn(Sleeper(clock, lambda call, batch: -0.5 if call == 2 else 0.01), some, 0.0, 4, clock)
+    assert "the clock went back by 500 ms" in complaint(done, some, expected)
 
 
 def test_a_batch_answered_by_its_first_image_alone_is_found() -> None:

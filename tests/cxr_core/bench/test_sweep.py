@@ -112,7 +112,7 @@ def test_every_round_has_an_order_of_its_own(built: Callable[..., Path], monkeyp
     assert all(sorted(one) == [1, 2, 4, 8] for one in rounds) and len(set(rounds)) > 1
 
 
-@pytest.mark.parametrize("fault", ["wrong:int8", "batch:int8", "memory:int8"])
+@pytest.mark.parametrize("fault", ["wrong:int8", "batch:int8", "memory:int8", "memories:int8"])
 def test_a_sweep_of_wrong_answers_is_refused(
     fault: str, built: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

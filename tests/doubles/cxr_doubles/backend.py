@@ -8,6 +8,7 @@ in that file, so that a test can heal what a running worker does:
     slow          an answer takes 5 ms                 nan      answers are not numbers
     wrong         every fifth answer is off by 1       batch    only one image of a batch is bound
     elsewhere     the device says it is another one    memory   an answer takes 1 ms, a remembered one none
+    memories      as memory, batches alone
     other         every answer is off by 1, so that an engine told so only when it is timed is another then
     faithful      no fault: an engine built now answers as its graph does, by ONNX Runtime, and so can pass a gate
 
@@ -136,7 +137,8 @@ class FakeRunner:
             time.sleep(0.005)
         if told_to("other", self._precision):
             logits[:, 1] += 1
-        if told_to("memory", self._precision) and images.tobytes() not in self._seen:
+        remembers = told_to("memory", self._precision) or (len(images) > 1 and told_to("memories", self._precision))
+        if remembers and images.tobytes() not in self._seen:
             time.sleep(0.001)
             self._seen.add(images.tobytes())
         if told_to("nan", self._precision):
