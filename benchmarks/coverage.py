@@ -3,12 +3,15 @@
 
 Answers are made as the report sees them: patients with one to three images, of whom the answers are correlated. Each
 cell draws so many test splits and asks the functions in use. A two-sided interval should hold the truth in 95 %, and
-so should each one-sided bound that a verdict stands on.
+so should each one-sided bound that a verdict stands on. ``p`` is the share of right decisions, and the AUC, and where
+decisions change it is the share that does. Two formulas that take images for independent stand beside them, to show
+what that costs.
 """
 
 import json
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,17 +21,27 @@ from numpy.typing import NDArray
 from cxr_core.evaluation.delong import delong
 from cxr_core.evaluation.differences import auc_difference_interval, difference_of_shares
 from cxr_core.evaluation.intervals import (
+    Interval,
     PatientBootstrap,
+    auc_interval,
     patient_bootstrap,
     share_interval,
     wilson,
 )
+from cxr_core.evaluation.metrics import Floats, Labels, expected_calibration_error
+from cxr_core.evaluation.paired import calibration_difference, exact_share, mean_interval
 
 RESULT = Path(__file__).resolve().parents[1] / "docs" / "results" / "coverage.json"
 PATIENTS = (60, 180, 360)
-SHARES = (0.8, 0.9, 0.95)
+SHARES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
+CHANGED = (0.005, 0.01, 0.02, 0.05)
 REPLICATES = 400
+UNUSED = ", not used for a bound"
+"""Ends the names of the two formulas that take images for independent."""
 _COMMON = 0.5  # of the variance of an answer, what images of one patient have in common
+_POPULATION = 400_000
+
+Held = Iterator[tuple[str, bool]]
 
 
 class Cell(NamedTuple):
@@ -44,7 +57,7 @@ class Cell(NamedTuple):
 class Split(NamedTuple):
     """A test split: one to three images a patient, half of the patients ill, and its draws."""
 
-    label: NDArray[np.int64]
+    label: Labels
     patient: NDArray[np.int64]
     bootstrap: PatientBootstrap
 
@@ -52,15 +65,16 @@ class Split(NamedTuple):
 def simulate(runs: int, seed: int = 0) -> Iterator[Cell]:
     """All cells of the grid."""
     for patients in PATIENTS:
-        for p in SHARES:
-            rng = np.random.default_rng([seed, patients, round(1000 * p)])
-            held: dict[str, list[bool]] = {}
-            split = _split(rng, patients)
-            for _ in range(runs):
-                for name, holds in _one(rng, split, p):
-                    held.setdefault(name, []).append(holds)
-            for name, found in held.items():
-                yield Cell(name, patients, p, runs, float(np.mean(found)))
+        for ask, grid in ((_answers, SHARES), (_changes, CHANGED)):
+            for p in grid:
+                rng = np.random.default_rng([seed, patients, round(1000 * p)])
+                held: dict[str, list[bool]] = {}
+                split = _split(rng, patients)
+                for _ in range(runs):
+                    for name, holds in ask(rng, split, p):
+                        held.setdefault(name, []).append(holds)
+                for name, found in held.items():
+                    yield Cell(name, patients, p, runs, float(np.mean(found)))
 
 
 def summary(cells: list[Cell]) -> dict[str, dict[str, float | str]]:
@@ -70,45 +84,96 @@ def summary(cells: list[Cell]) -> dict[str, dict[str, float | str]]:
         mine = [cell for cell in cells if cell.interval == name]
         worst = min(mine, key=lambda cell: cell.coverage)
         found[name] = {
-            "mean": round(float(np.mean([cell.coverage for cell in mine])), 4),
-            "worst": round(worst.coverage, 4),
+            "mean": round(float(np.mean([cell.coverage for cell in mine])), 3),
+            "worst": round(worst.coverage, 3),
             "worst_at": f"{worst.patients} patients, p = {worst.p}",
         }
     return found
 
 
-def _one(rng: np.random.Generator, split: Split, p: float) -> Iterator[tuple[str, bool]]:
-    """What each interval makes of one test split in which a share ``p`` of the answers is right."""
+def _answers(rng: np.random.Generator, split: Split, p: float) -> Held:
+    """One test split on which a share ``p`` of the decisions is right, and one on which the AUC is ``p``."""
     from scipy.stats import norm
 
+    ill, everything = split.label == 1, np.ones(len(split.label), dtype=bool)
     right = _correlated(rng, split) < norm.ppf(p)
-    everything = np.ones(len(right), dtype=bool)
-    low, high = wilson(int(rng.binomial(len(right), p)), len(right))  # for independent images, which it is made for
-    yield "share, Wilson", low <= p <= high
-    low, high = share_interval(right, everything, split.bootstrap)
-    yield "share, patients", low <= p <= high
+    low, high = wilson(int(rng.binomial(len(right), p)), len(right))
+    yield "share of independent images, Wilson", low <= p <= high
+    low, high = wilson(int(right.sum()), len(right))
+    yield f"accuracy, Wilson over images{UNUSED}", low <= p <= high
+    for name, within in (("accuracy", everything), ("sensitivity", ill), ("specificity", ~ill)):
+        low, high = share_interval(right, within, split.bootstrap)
+        yield name, low <= p <= high
+    yield from _of_probabilities(rng, split, p)
 
-    # An engine that loses 1.5 % of the right answers and gains 1.5 % of the wrong ones.
-    turned = norm.cdf(_correlated(rng, split)) < 0.015
-    truth = 0.015 * (1 - 2 * p)
-    difference = difference_of_shares(right ^ turned, right, everything, split.bootstrap, 0.01)
-    assert difference is not None
-    yield "difference of shares, lower bound", difference.low <= truth
-    yield "difference of shares, upper bound", truth <= difference.high
 
-    # Answers as far apart as give this AUC; the engine's differ from the reference's by noise of their own.
-    apart = np.sqrt(2) * norm.ppf(p)
-    theirs = apart * split.label + _correlated(rng, split)
-    ours = theirs + 0.3 * rng.normal(size=len(theirs))
-    low, high = split.bootstrap.interval(split.bootstrap.auc(split.label, theirs))
-    yield "AUC, patients", low <= p <= high
+def _of_probabilities(rng: np.random.Generator, split: Split, p: float) -> Held:
+    """A calibrated reference of AUC ``p``, and an engine that adds noise and is a little too sure of itself."""
+    from scipy.stats import norm
+
+    label, bootstrap, apart = split.label, split.bootstrap, float(np.sqrt(2) * norm.ppf(p))
+    theirs = apart * label + _correlated(rng, split)
+    ours = theirs + 0.3 * _correlated(rng, split)
+    low, high = auc_interval(label, theirs, bootstrap)
+    yield "AUC", low <= p <= high
     truth = float(norm.cdf(apart / np.sqrt(2 * 1.09)) - p)
-    auc = auc_difference_interval(split.label, ours, theirs, split.bootstrap)
-    yield "difference of AUC, lower bound", auc.low <= truth
-    yield "difference of AUC, upper bound", truth <= auc.high
-    compared = delong(split.label, ours, theirs)
+    yield from _bounds("AUC difference", auc_difference_interval(label, ours, theirs, bootstrap), truth)
+    compared = delong(label, ours, theirs)
     assert compared is not None
-    yield "difference of AUC, DeLong", abs(compared.difference - truth) <= 1.959964 * compared.standard_error
+    holds = abs(compared.difference - truth) <= 1.959964 * compared.standard_error
+    yield f"AUC difference, DeLong over images{UNUSED}", holds
+    if p == 0.5:  # a calibrated reference then has nothing to say
+        return
+    reference, engine = _calibrated(theirs, apart), _engine(theirs, apart, _correlated(rng, split))
+    shift, grown = _population(p, float(label.mean()))
+    yield from _bounds("mean |delta p|", mean_interval(np.abs(engine - reference), bootstrap), shift)
+    yield from _bounds("ECE difference", calibration_difference(label, engine, reference, bootstrap), grown)
+
+
+def _changes(rng: np.random.Generator, split: Split, share: float) -> Held:
+    """A reference that is right in 92 %, and an engine that decides otherwise in such a share of the images."""
+    from scipy.stats import norm
+
+    ill, everything = split.label == 1, np.ones(len(split.label), dtype=bool)
+    right = _correlated(rng, split) < norm.ppf(0.92)
+    changed = _correlated(rng, split) < norm.ppf(share)
+    yield from _bounds("flips", exact_share(int(changed.sum()), len(changed)), share)
+    truth = share * (1 - 2 * 0.92)
+    for name, within in (("accuracy", everything), ("sensitivity", ill), ("specificity", ~ill)):
+        difference = difference_of_shares(right ^ changed, right, within, split.bootstrap, 0.01)
+        assert difference is not None
+        yield from _bounds(f"{name} difference", difference, truth)
+
+
+def _bounds(name: str, found: Interval, truth: float) -> Held:
+    yield f"{name}, lower bound", found.low <= truth
+    yield f"{name}, upper bound", truth <= found.high
+
+
+def _calibrated(score: Floats, apart: float, prior: float = 0.5) -> Floats:
+    """The probability of class 1, for normal scores ``apart`` between the classes (Bayes)."""
+    from scipy.special import expit, logit
+
+    return np.asarray(expit(logit(prior) + apart * (score - apart / 2)))
+
+
+def _engine(score: Floats, apart: float, noise: Floats) -> Floats:
+    from scipy.special import expit
+
+    return np.asarray(expit(1.1 * apart * (score - apart / 2) + 0.1 * noise))
+
+
+@cache
+def _population(p: float, prior: float) -> tuple[float, float]:
+    """The true mean |delta p|, and by how much the engine's calibration error is the larger one."""
+    from scipy.stats import norm
+
+    rng, apart = np.random.default_rng(0), float(np.sqrt(2) * norm.ppf(p))
+    score = apart * (np.arange(_POPULATION) < prior * _POPULATION) + rng.normal(size=_POPULATION)
+    reference, engine = _calibrated(score, apart), _engine(score, apart, rng.normal(size=_POPULATION))
+    chance = _calibrated(score, apart, prior)  # in place of the label, without its noise
+    errors = [expected_calibration_error(chance, one) for one in (engine, reference)]
+    return float(np.abs(engine - reference).mean()), errors[0] - errors[1]
 
 
 def _split(rng: np.random.Generator, patients: int) -> Split:
@@ -117,31 +182,35 @@ def _split(rng: np.random.Generator, patients: int) -> Split:
     return Split(label, patient, patient_bootstrap(label, patient, REPLICATES, 0))
 
 
-def _correlated(rng: np.random.Generator, split: Split) -> NDArray[np.float64]:
+def _correlated(rng: np.random.Generator, split: Split) -> Floats:
     """Standard normal, correlated within a patient."""
     common = rng.normal(size=int(split.patient.max()) + 1)[split.patient]
     own = rng.normal(size=len(split.patient))
     return np.asarray(np.sqrt(_COMMON) * common + np.sqrt(1 - _COMMON) * own)
 
 
-def main(runs: int, write: Callable[[str], object] = sys.stdout.write) -> None:
+def main(runs: int, seed: int = 0, write: Callable[[str], object] = sys.stdout.write) -> None:
     """Simulate, print the summary, write the result."""
-    cells = list(simulate(runs))
-    found = summary(cells)
+    found = summary(list(simulate(runs, seed)))
     for name, told in found.items():
         write(f"{name}: mean {told['mean']:.3f}, worst {told['worst']:.3f} ({told['worst_at']})\n")
     result = {
-        "made_by": f"python -m benchmarks.coverage {runs}",
+        "made_by": f"python -m benchmarks.coverage {runs} {seed}",
         "how": __doc__,
         "nominal": 0.95,
-        "grid": {"patients": PATIENTS, "images_a_patient": "1 to 3", "p": SHARES, "correlation": _COMMON},
+        "grid": {
+            "patients": PATIENTS,
+            "images_a_patient": "1 to 3",
+            "p": SHARES,
+            "changed": CHANGED,
+            "correlation": _COMMON,
+        },
         "replicates": REPLICATES,
         "runs_a_cell": runs,
         "intervals": found,
-        "cells": [cell._asdict() for cell in cells],
     }
     RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000)
+    main(*map(int, sys.argv[1:] or ("1000",)))

@@ -33,7 +33,7 @@ def promote(
         RefusedError: its verdict is not ``pass``, and it was not forced.
     """
     account = current_store().read_run(run_id)
-    row = _row(account, precision, backend) if precision else _recommended(account, backend)
+    row, *others = [_row(account, precision, backend)] if precision else _recommended(account, backend)
     forced = _judged(row, force)
     store = current_store()
     with store.lease(f"promote {name}"):
@@ -43,16 +43,20 @@ def promote(
     told = {
         "release": f"{PREFIX}{name}", "digest": ref.digest, "bytes": ref.size, "branch": what.branch,
         "verdict": row["verdict"], "forced": forced, "run": account["run_id"], "new": new,
+        "of_other_backends": [_branch(one) for one in others],
     }  # fmt: skip
     answer(told) if as_json else _print(told, row)
 
 
-def _recommended(account: Mapping[str, Any], backend: str | None) -> dict[str, Any]:
-    """The row of the fastest that passed, of this backend or of the first that has one."""
+def _recommended(account: Mapping[str, Any], backend: str | None) -> list[dict[str, Any]]:
+    """The rows of the fastest that passed, of this backend alone or of each, the one to take first.
+
+    Engines of two backends took no turns with each other, so between them the profile's order decides (ADR 17).
+    """
     rows = [Row.model_validate(row) for row in account.get("rows", [])]
     choices = [one for one in recommended_by_backend(rows) if backend in (None, one.backend)]
     if choices:
-        return _row(account, choices[0].precision, choices[0].backend)
+        return [_row(account, choice.precision, choice.backend) for choice in choices]
     raise RefusedError(
         f"run {account['run_id']}: nothing passed{f' on {backend}' if backend else ''}, so there is none to promote; "
         f"{_verdicts(account)}. With --precision and --force one is promoted all the same"
@@ -60,7 +64,7 @@ def _recommended(account: Mapping[str, Any], backend: str | None) -> dict[str, A
 
 
 def _verdicts(account: Mapping[str, Any]) -> str:
-    judged = ", ".join(f"{row['precision']}@{row['backend']}: {row['verdict']}" for row in account.get("rows", []))
+    judged = ", ".join(f"{_branch(row)}: {row['verdict']}" for row in account.get("rows", []))
     return f"it has {judged or 'no decision table'}"
 
 
@@ -76,13 +80,17 @@ def _row(account: Mapping[str, Any], precision: Precision, backend: str | None) 
     raise UsageError(f"run {run_id}: {problem}; {_verdicts(account)}")
 
 
+def _branch(row: Mapping[str, Any]) -> str:
+    return f"{row['precision']}@{row['backend']}"
+
+
 def _judged(row: Mapping[str, Any], force: bool) -> bool:
     """Whether it took force.
 
     Raises:
         RefusedError: it would, and there was none; or no force can help.
     """
-    branch = f"{row['precision']}@{row['backend']}"
+    branch = _branch(row)
     if row.get("engine_digest") is None:
         raise RefusedError(
             f"{branch} has no engine: {row.get('verdict') or 'failed'}. {row.get('reason') or ''}".strip()
@@ -162,5 +170,11 @@ def _print(told: Mapping[str, Any], row: Mapping[str, Any]) -> None:
     output.print(f"{verb} {told['branch']} as {told['release']}", highlight=False, soft_wrap=True)
     if told["forced"]:
         output.print(f"[bold yellow]by force[/]: {row['verdict']}. {row['reason']}", highlight=False, soft_wrap=True)
+    for other in told["of_other_backends"]:
+        output.print(
+            f"{other} passed too and was not measured in turns with it; which is faster: "
+            f"cxr bench --ab {told['branch']} {other}",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
     output.print(f"{told['digest']}, {told['bytes']:,} bytes, kept by its pin", highlight=False, soft_wrap=True)
     output.print(f"pack it: cxr store export {told['release']}", highlight=False, soft_wrap=True)

@@ -86,7 +86,7 @@ def print_summary(summary: dict[str, Any]) -> None:
     print_lost(summary.get("lost", []))
     if summary.get("recommended"):
         chosen = summary["recommended"]
-        output.print(f"fastest that passed: {chosen['precision']} on {chosen['backend']}", highlight=False)
+        output.print(f"fastest of {chosen['backend']} that passed: {chosen['precision']}", highlight=False)
     if summary.get("url"):
         output.print(f"run: {summary['url']}", highlight=False, soft_wrap=True)
     if summary.get("report"):

@@ -35,7 +35,10 @@ def add_to(app: typer.Typer, store_app: typer.Typer) -> None:
 def promote(
     name: Annotated[str, typer.Option(help="What the release is called, such as 2026-11-24.")],
     precision: Annotated[
-        Precision | None, typer.Option(help="The branch's precision; none means the fastest that passed.")
+        Precision | None,
+        typer.Option(
+            help="The branch's precision; none means the fastest that passed of --backend, or of the profile's first."
+        ),
     ] = None,
     run_id: Annotated[str, typer.Argument(metavar="[RUN]", help="A run's id, or latest.")] = "latest",
     backend: Annotated[

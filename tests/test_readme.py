@@ -1,5 +1,6 @@
 """The README is true: its commands parse, the cheap ones run, its make targets and links exist."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -40,6 +41,22 @@ def test_every_command_line_has_only_options_that_exist(line: str) -> None:
         known = {name for parameter in command.params for name in parameter.opts}
         assert {word for word in rest if word.startswith("--")} <= known, alternative
         assert command.name != "cxr", alternative
+
+
+def test_the_figures_of_training_are_the_recorded_ones_and_a_missed_target_is_told() -> None:
+    recorded = json.loads((PROJECT / "docs/results/training.json").read_text(encoding="utf-8"))
+    for name, images in (("quick", "110,000"), ("400k", "400,000"), ("full", "900,000")):
+        cells = re.search(rf"^\| {images}.*?\| ([0-9.]+) .*?\| ([0-9.]+) ", TEXT, re.MULTILINE)
+        assert cells
+        assert cells.groups() == tuple(f"{recorded[name][mean]:.3f}" for mean in ("mean_accuracy", "mean_auc"))
+    accuracy, auc = recorded["full"]["mean_accuracy"], recorded["full"]["mean_auc"]
+    if accuracy < 0.95 or auc < 0.987:
+        assert (
+            f"accuracy 0.95 and AUC 0.987, mean of three seeds. It is **missed**: {accuracy:.3f} and {auc:.3f}" in TEXT
+        )
+    minutes = r"(\d+) minutes with one thread"
+    profile = (PROJECT / "deployments/profiles/full.yaml").read_text(encoding="utf-8")
+    assert re.findall(minutes, profile) == re.findall(minutes, TEXT) == ["62"]
 
 
 @pytest.mark.parametrize("line", RUNNABLE)

@@ -12,7 +12,7 @@ from cxr_core.evaluation.audits import require_answers_of_accuracy_mode, require
 from cxr_core.evaluation.branches import Branch, read_speed
 from cxr_core.evaluation.curves import calibration_bins, roc
 from cxr_core.evaluation.differences import Difference, holm
-from cxr_core.evaluation.intervals import PatientBootstrap, share_interval, wilson
+from cxr_core.evaluation.intervals import PatientBootstrap, auc_interval, share_interval
 from cxr_core.evaluation.metrics import decisions, metrics
 from cxr_core.evaluation.paired import paired
 from cxr_core.evaluation.recommend import as_asked
@@ -42,11 +42,10 @@ class Judge:
         right = decisions(scores.probability, self.threshold) == ill
         return Assessment(
             metrics=figures,
-            accuracy_interval=wilson(int(right.sum()), len(scores)),
-            accuracy_interval_patients=share_interval(right, np.ones_like(ill), self.bootstrap),
+            accuracy_interval=share_interval(right, np.ones_like(ill), self.bootstrap),
             sensitivity_interval=share_interval(right, ill, self.bootstrap),
             specificity_interval=share_interval(right, ~ill, self.bootstrap),
-            auc_interval=self.bootstrap.interval(self.bootstrap.auc(scores.label, scores.probability)),
+            auc_interval=auc_interval(scores.label, scores.probability, self.bootstrap),
             roc=roc(scores.label, scores.probability),
             calibration=calibration_bins(scores.label, scores.probability),
             subgroups=subgroups(scores, self.threshold, self.config.bootstrap, self.config.seed),

@@ -1,4 +1,4 @@
-"""Intervals: Wilson for a share, patient-clustered bootstrap for everything else."""
+"""Intervals: patient-clustered bootstrap, and Wilson for a share of images that no patients are known of."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,12 +64,16 @@ class PatientBootstrap:
     def interval(self, replicates: Floats, confidence: float = 0.95) -> Bounds:
         """The central share of the replicates, widened for few patients: the tail is Phi(sqrt(n/(n-1)) t(tail, n-1))
         (Hesterberg 2015, The American Statistician 69:371). At 0.90 each end is a one-sided 95 % bound."""
+        from scipy.stats import norm
+
+        return percentile_interval(replicates, 1 - 2 * float(norm.sf(self.deviations(confidence))))
+
+    def deviations(self, confidence: float = 0.95) -> float:
+        """How many standard deviations of the replicates an interval reaches to each side, few patients allowed for."""
         from scipy.stats import norm, t
 
         tail, n = (1 - confidence) / 2, self.fewest
-        if n > 1:
-            tail = float(norm.cdf(np.sqrt(n / (n - 1)) * t.ppf(tail, n - 1)))
-        return percentile_interval(replicates, 1 - 2 * tail)
+        return float(np.sqrt(n / (n - 1)) * t.isf(tail, n - 1) if n > 1 else norm.isf(tail))
 
     def ece(self, label: Labels, probability: Floats) -> Floats:
         """Expected calibration error of each replicate, shape [replicates]."""
@@ -113,6 +117,24 @@ def share_interval(hits: Bools, within: Bools, bootstrap: PatientBootstrap) -> B
     shares = bootstrap.totals((hits & within).astype(float)) / counts
     from_patients = bootstrap.interval(shares)
     return min(low, from_patients[0]), max(high, from_patients[1])
+
+
+def auc_interval(label: Labels, probability: Floats, bootstrap: PatientBootstrap) -> Bounds:
+    """95 % interval of the area under the ROC curve.
+
+    On the logit scale, where it is nearly symmetric also close to 1 (Qin and Hotilovac 2008, Stat. Methods Med. Res.
+    17:207), from the spread over drawn patients. Where the classes are told apart without an error there is none, and
+    as much stays possible as Wilson leaves open on the images of the smaller class.
+    """
+    from scipy.special import expit, logit
+
+    area = float(_weighted_auc(label, probability)(np.ones((1, len(label))))[0])
+    if area in (0.0, 1.0):
+        images = int(min(label.sum(), (1 - label).sum()))
+        return wilson(round(area * images), images)
+    spread = bootstrap.auc(label, probability).std(ddof=1) / (area * (1 - area))
+    low, high = expit(logit(area) + bootstrap.deviations() * np.array([-spread, spread]))
+    return float(low), float(high)
 
 
 def _weighted_auc(label: Labels, probability: Floats) -> Callable[[Floats], Floats]:

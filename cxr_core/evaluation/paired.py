@@ -1,13 +1,12 @@
 """An engine against the reference on the same images: what changed, and how sure the loss is bounded."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cxr_core.config import CompareConfig
 from cxr_core.evaluation.delong import DeLong, delong
 from cxr_core.evaluation.differences import CONFIDENCE, Difference, difference_of_auc, difference_of_shares
 from cxr_core.evaluation.intervals import Interval, PatientBootstrap
-from cxr_core.evaluation.metrics import decisions, expected_calibration_error
+from cxr_core.evaluation.metrics import Floats, Labels, decisions, expected_calibration_error
 from cxr_core.evaluation.scores import Scores
 from cxr_core.refs import Frozen
 
@@ -64,8 +63,8 @@ def paired(
         lost=lost,
         gained=gained,
         agreement=1 - (lost + gained) / images,
-        flips_share=_share(lost + gained, images),
-        mean_abs_dp=_bootstrapped(shift, bootstrap),
+        flips_share=exact_share(lost + gained, images),
+        mean_abs_dp=mean_interval(shift, bootstrap),
         max_abs_dp=float(shift.max()),
         shift=tuple(float(value) for value in np.quantile(change, SHIFT_SHARES)),
         accuracy_difference=accuracy,
@@ -76,7 +75,7 @@ def paired(
         auc_difference=difference_of_auc(
             label, scores.probability, reference.probability, bootstrap, margin, config.seed
         ),
-        ece_difference=_of_calibration(scores, reference, bootstrap),
+        ece_difference=calibration_difference(label, scores.probability, reference.probability, bootstrap),
         mcnemar_p=mcnemar_exact(lost, gained),
         delong=delong(label, scores.probability, reference.probability),
     )
@@ -89,7 +88,7 @@ def mcnemar_exact(lost: int, gained: int) -> float:
     return float(binomtest(lost, lost + gained, 0.5).pvalue) if lost + gained else 1.0
 
 
-def _share(count: int, total: int) -> Interval:
+def exact_share(count: int, total: int) -> Interval:
     """A share with exact (Clopper-Pearson) one-sided 95 % bounds."""
     from scipy.stats import binomtest
 
@@ -97,14 +96,14 @@ def _share(count: int, total: int) -> Interval:
     return Interval(value=count / total, low=float(interval.low), high=float(interval.high))
 
 
-def _bootstrapped(values: NDArray[np.float64], bootstrap: PatientBootstrap) -> Interval:
+def mean_interval(values: Floats, bootstrap: PatientBootstrap) -> Interval:
+    """Mean over the images and its one-sided 95 % bounds, by patients' bootstrap."""
     low, high = bootstrap.interval(bootstrap.means(values), CONFIDENCE)
     return Interval(value=float(values.mean()), low=low, high=high)
 
 
-def _of_calibration(scores: Scores, reference: Scores, bootstrap: PatientBootstrap) -> Interval:
-    found = [expected_calibration_error(reference.label, one.probability) for one in (scores, reference)]
-    ours, theirs = (bootstrap.ece(reference.label, one.probability) for one in (scores, reference))
-    low, high = bootstrap.interval(ours - theirs, CONFIDENCE)
-    value = found[0] - found[1]
+def calibration_difference(label: Labels, ours: Floats, theirs: Floats, bootstrap: PatientBootstrap) -> Interval:
+    """Growth of the calibration error and its one-sided 95 % bounds, from the same drawn patients for both."""
+    value = expected_calibration_error(label, ours) - expected_calibration_error(label, theirs)
+    low, high = bootstrap.interval(bootstrap.ece(label, ours) - bootstrap.ece(label, theirs), CONFIDENCE)
     return Interval(value=value, low=min(low, value), high=max(high, value))

@@ -15,7 +15,7 @@ from pydantic import JsonValue
 
 from cxr_core.config import RobustnessConfig
 from cxr_core.data.tensors import open_tensors
-from cxr_core.evaluation.intervals import wilson
+from cxr_core.evaluation.intervals import patient_bootstrap, share_interval
 from cxr_core.evaluation.metrics import decisions
 from cxr_core.evaluation.trials import CLEAN, Robustness, Trial
 from cxr_core.evaluation.variants import open_variants
@@ -24,6 +24,8 @@ from cxr_core.progress import Progress, silent
 from cxr_core.refs import Precision
 
 Pictures = NDArray[np.uint8]
+
+_REPLICATES = 2000  # as many as the comparison draws by default
 
 
 def robustness(
@@ -45,6 +47,8 @@ def robustness(
     rows = frozen.select("val")
     chosen = np.sort(np.random.default_rng(config.seed).permutation(rows)[: config.images])
     pictures, ill = frozen.images[chosen], frozen.labels[chosen] == 1
+    _, patient = np.unique(frozen.index["patient"].to_numpy(np.str_)[chosen], return_inverse=True)
+    bootstrap = patient_bootstrap(frozen.labels[chosen], patient, _REPLICATES, config.seed)
     opened = open_variants(variants)
     threshold = opened[Precision.FP32].metadata.threshold
     steps = [(CLEAN, 0.0), *((kind, level) for kind, (levels, _) in CHANGES.items() for level in levels)]
@@ -54,14 +58,14 @@ def robustness(
         seen = changed(pictures, kind, level, config.seed) if kind in CHANGES else pictures
         called = {precision: decisions(variant(seen), threshold) for precision, variant in opened.items()}
         for precision, decided in called.items():
-            right = int((decided == ill).sum())
+            right = decided == ill
             trials.append(
                 Trial(
                     precision=precision,
                     kind=kind,
                     level=level,
-                    accuracy=right / len(ill),
-                    accuracy_interval=wilson(right, len(ill)),
+                    accuracy=float(right.mean()),
+                    accuracy_interval=share_interval(right, np.ones_like(ill), bootstrap),
                     agreement=float((decided == called[Precision.FP32]).mean()),
                 )
             )

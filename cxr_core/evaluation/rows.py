@@ -73,13 +73,11 @@ class Row(Frozen):
 class Assessment(Frozen):
     """Everything said about one set of answers.
 
-    Intervals are two-sided, 95 %: ``accuracy_interval`` is Wilson's over images, ``auc_interval`` the patients'
-    bootstrap, the others the wider of the two at each end.
+    Intervals are two-sided, 95 %, by patients: of a share ``share_interval``, of the AUC ``auc_interval``.
     """
 
     metrics: Metrics
     accuracy_interval: Bounds
-    accuracy_interval_patients: Bounds
     sensitivity_interval: Bounds | None
     specificity_interval: Bounds | None
     auc_interval: Bounds

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cxr_core.evaluation.intervals import Bounds, patient_bootstrap, wilson
+from cxr_core.evaluation.intervals import Bounds, auc_interval, patient_bootstrap, share_interval
 from cxr_core.evaluation.metrics import Rate, decisions, metrics
 from cxr_core.evaluation.scores import Scores
 from cxr_core.refs import Frozen
@@ -50,15 +50,15 @@ def _subgroup(scores: Scores, kind: str, threshold: float, replicates: int, seed
     label, probability = scores.label[chosen], scores.probability[chosen]
     _, patient = np.unique(scores.patient[chosen], return_inverse=True)
     figures = metrics(label, probability, threshold, prevalence=0.5)
-    called = int(decisions(scores.probability[of_kind], threshold).sum())
+    called = decisions(probability, threshold)
     draws = patient_bootstrap(label, patient.astype(np.int64), replicates, seed)
     return Subgroup(
         kind=kind,
         images=images,
         patients=patients,
-        called=called,
+        called=int((called & (label == 1)).sum()),
         sensitivity=figures.sensitivity,
-        sensitivity_interval=wilson(called, images),
+        sensitivity_interval=share_interval(called, label == 1, draws),
         auc=figures.auc,
-        auc_interval=draws.interval(draws.auc(label, probability)),
+        auc_interval=auc_interval(label, probability, draws),
     )

@@ -281,7 +281,9 @@ PLOTS = {
         "ROC on the test split", "All engines on the same images. Curves that cover each other answer alike.", roc
     ),
     "calibration": Plot(
-        "Calibration of the reference", "Can a probability be read as a share? Bars: Wilson, 95 %.", calibration
+        "Calibration of the reference",
+        "Can a probability be read as a share? Bars: Wilson, 95 %, which takes a patient's images for independent.",
+        calibration,
     ),
     "shift": Plot(
         "Confidence shift",

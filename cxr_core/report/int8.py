@@ -21,7 +21,7 @@ def section(found: Found | None) -> dict[str, object] | None:
     if found is None:
         return None
     return {
-        "answer": answer(found),
+        "answer": f"{answer(found)} {found.note}".rstrip(),
         "words": WORDS,
         "trial_columns": TRIAL_COLUMNS,
         "calibrators": [_trial(trial) for trial in found.calibrators],

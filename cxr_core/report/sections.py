@@ -137,12 +137,7 @@ def operating_lines(report: Report) -> Lines:
         return []
     metrics = found.metrics
     return [
-        ["accuracy (Wilson)", percent(metrics.accuracy), bounds(found.accuracy_interval, percent=True)],
-        [
-            "accuracy (patients)",
-            percent(metrics.accuracy),
-            bounds(found.accuracy_interval_patients, percent=True),
-        ],
+        ["accuracy", percent(metrics.accuracy), bounds(found.accuracy_interval, percent=True)],
         ["sensitivity", percent(metrics.sensitivity), bounds(found.sensitivity_interval, percent=True)],
         ["specificity", percent(metrics.specificity), bounds(found.specificity_interval, percent=True)],
         ["PPV in this test split", percent(metrics.ppv), BLANK],

@@ -69,7 +69,8 @@ No patient was imaged. These figures show that the workflow runs, nothing else.<
 <td{% if name == 'verdict' %} class="word"{% endif %}>{{ text }}</td>{% endif %}{% endfor %}</tr>
 {% endfor %}</tbody></table></div>
 <p class="soft">Ratios are to the FP32 engine of the same backend, measured in alternating rounds; figures of
-different backends come from different sessions and are not divided. A blank is a figure that its count does not carry,
+different backends come from different sessions and are not divided. Intervals of accuracy are by patients, as images
+of one patient are not independent. A blank is a figure that its count does not carry,
 or that the branch did not reach.</p>{% endif %}
 {% if gate %}<p>{{ gate }}</p><p>{{ power }}</p>{% endif %}
 {% if limits %}{{ heading('limits', 'What this does not show') }}

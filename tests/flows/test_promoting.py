@@ -6,7 +6,7 @@ import pytest
 
 from cxr_core.errors import RefusedError
 from cxr_core.refs import Precision, Record, Ref
-from flows.promoting import _page_to_give_away, _recommended, promote
+from flows.promoting import _branch, _page_to_give_away, _print, _recommended, promote
 from tasks.place import current_store
 
 
@@ -26,7 +26,7 @@ ROWS = [
 
 
 def _chosen(rows: list[dict[str, Any]], backend: str | None = None) -> str:
-    row = _recommended({"run_id": "a", "rows": rows}, backend)
+    row = _recommended({"run_id": "a", "rows": rows}, backend)[0]
     return f"{row['precision']}@{row['backend']}"
 
 
@@ -34,6 +34,22 @@ def test_it_is_the_fastest_that_passed() -> None:
     assert _chosen(ROWS) == "bf16@openvino"
     assert _chosen(ROWS, "onnxruntime") == "fp32@onnxruntime"
     assert _chosen([*ROWS, _row("int8", "fake", "pass", 9.0, device="FAKE device")]) == "bf16@openvino"
+
+
+def test_those_of_other_backends_are_named_with_what_tells_which_is_faster(capsys: pytest.CaptureFixture[str]) -> None:
+    def branches(backend: str | None) -> list[str]:
+        return [_branch(row) for row in _recommended({"run_id": "a", "rows": ROWS}, backend)]
+
+    assert branches(None) == ["bf16@openvino", "fp32@onnxruntime"]
+    assert branches("onnxruntime") == ["fp32@onnxruntime"]
+    told = {
+        "release": "releases/x", "digest": "sha256:0", "bytes": 1, "branch": "bf16@openvino", "forced": False,
+        "new": True, "of_other_backends": branches(None)[1:],
+    }  # fmt: skip
+    _print(told, ROWS[1])
+    assert "cxr bench --ab bf16@openvino fp32@onnxruntime" in capsys.readouterr().out
+    _print({**told, "of_other_backends": []}, ROWS[1])
+    assert "--ab" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

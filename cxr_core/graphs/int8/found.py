@@ -45,7 +45,7 @@ class Sensitivity(Frozen):
 class Found(Frozen):
     """The account of a search. ``sensitivity`` is ranked, worst first, and empty where nothing had to be left.
 
-    ``sizes``: the fewest calibration images first, all of them last.
+    ``sizes``: the fewest calibration images first, all of them last. ``note``: what makes the finding doubtful.
     """
 
     images: int
@@ -58,3 +58,4 @@ class Found(Frozen):
     curve: tuple[Trial, ...]
     sensitivity: tuple[Sensitivity, ...] = ()
     sizes: tuple[Size, ...] = ()
+    note: str = ""

@@ -27,6 +27,8 @@ from cxr_core.graphs.structure import Structure
 from cxr_core.graphs.variants.source import BATCH, Source
 from cxr_core.progress import Progress
 
+_FEW = "It was judged on {} held-back images only, which is too few to tell one graph from another with any certainty."
+
 
 def lowered(source: Source, written: Path, config: VariantConfig, progress: Progress) -> dict[str, JsonValue]:
     """Calibrate on all images and write the Q/DQ graph; a search also judges on the held-back patients.
@@ -44,6 +46,8 @@ def lowered(source: Source, written: Path, config: VariantConfig, progress: Prog
     if config.int8_method == "search":
         graph, found = _searched(source, model, by_rule, config, progress)
         kept["budget"] = [node.node for node in found.sensitivity if node.left]
+        if found.images < FEWEST:
+            found = found.model_copy(update={"note": _FEW.format(found.images)})
         told["search"] = found.model_dump(mode="json")
     else:
         graph = _plain(source, model, by_rule, config, progress)

@@ -3,10 +3,12 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from cxr_core.config import OcclusionConfig, RobustnessConfig, VariantConfig
 from cxr_core.errors import DataError
+from cxr_core.evaluation.intervals import wilson
 from cxr_core.evaluation.maps import GRID, Occlusion
 from cxr_core.evaluation.occlusion import losses, occlusion
 from cxr_core.evaluation.robustness import CHANGES, changed, robustness
@@ -83,6 +85,22 @@ def test_robustness_counts_right_answers_on_validation_alone(run, pictures, tmp_
     assert dark[-1].accuracy == pytest.approx((index["label"][val] == 0).mean())  # all too dark to be called
     assert {one.agreement for one in found.trials if one.precision is Precision.FP32} == {1.0}
     assert len(found.trials) == 2 * (1 + 5 * len(CHANGES))
+
+
+def test_robustness_takes_patients_and_not_images_for_evidence(run, pictures, tmp_path):
+    """Each image five times, bright for every second patient: wider than Wilson's, which takes all for evidence."""
+    index = pd.read_csv(run["tensors"] / "index.csv")
+    called = pd.factorize(index["patient"])[0] % 2
+    seen = np.where(called[:, None, None] == 1, 200, 60) * np.ones_like(pictures)
+    np.save(tmp_path / "images.npy", np.concatenate([seen.astype(np.uint8)] * 5))
+    index = pd.concat([index] * 5, ignore_index=True)
+    index.assign(row=index.index).to_csv(tmp_path / "index.csv", index=False)
+    robustness(tensors=tmp_path, variants=run["variants"], out=tmp_path, config=RobustnessConfig(images=10_000))
+    found = Robustness.model_validate_json((tmp_path / "robustness.json").read_bytes())
+    clean = next(one for one in found.trials if (one.kind, one.precision) == (CLEAN, Precision.FP32))
+    (low, high), narrow = clean.accuracy_interval, wilson(round(clean.accuracy * found.images), found.images)
+    assert 0.3 < clean.accuracy < 0.7
+    assert high - low > 1.5 * (narrow[1] - narrow[0])
 
 
 @pytest.mark.parametrize("kind", CHANGES)

@@ -10,6 +10,7 @@ import pytest
 from cxr_core.config import CompareConfig
 from cxr_core.errors import DataError
 from cxr_core.evaluation.compare import compare
+from cxr_core.evaluation.intervals import wilson
 from cxr_core.evaluation.rows import Comparison
 
 CONFIG = CompareConfig(bootstrap=400)
@@ -214,6 +215,29 @@ def test_a_small_test_split_cannot_pass_a_narrow_margin(tmp_path, synthetic):
     assert facts["verdicts"] == {"int8@openvino": "inconclusive", "fp32@onnxruntime": "pass"}
 
 
+def test_images_of_one_patient_are_no_evidence_of_their_own(tmp_path, synthetic):
+    """Each image five times: the interval of no share is as narrow as Wilson's, which takes all for evidence."""
+    single = synthetic.answers()
+    copies = [single.assign(file=single["file"].str.replace(".jpeg", f"-{i}.jpeg")) for i in range(5)]
+    reference = pd.concat(copies).sort_values("file", ignore_index=True)
+    given = synthetic.inputs(tmp_path, reference, [synthetic.done(tmp_path, "fp32", "onnxruntime", reference)])
+    compare(**given, config=CONFIG)
+    found = Comparison.model_validate_json((given["out"] / "comparison.json").read_bytes())
+    row, figures, ill = found.rows[0], found.reference, int(reference["label"].sum())
+    shares = [
+        (row.accuracy, len(reference), row.accuracy_interval),
+        (figures.metrics.accuracy, len(reference), figures.accuracy_interval),
+        (figures.metrics.sensitivity, ill, figures.sensitivity_interval),
+        (figures.metrics.specificity, len(reference) - ill, figures.specificity_interval),
+        *((kind.sensitivity, kind.images, kind.sensitivity_interval) for kind in figures.subgroups),
+    ]
+    assert len(shares) == 6
+    for share, images, (low, high) in shares:
+        narrow = wilson(round(share * images), images)
+        assert low < share < high
+        assert high - low > 1.5 * (narrow[1] - narrow[0]), (share, images)
+
+
 def test_subgroups_stand_against_all_normals_and_small_ones_are_hidden(tmp_path, synthetic):
     reference = synthetic.answers()
     kinds = reference["kind"].to_numpy(dtype=object).copy()
@@ -393,7 +417,7 @@ def test_all_right_and_all_wrong_are_judged(run, synthetic):
     best, worst = found.rows[:2]
     assert (best.accuracy, best.auc, worst.accuracy, worst.auc) == (1, 1, 0, 0)
     assert best.accuracy_interval[0] < 1 and worst.accuracy_interval[1] > 0
-    for name in ("accuracy_interval_patients", "sensitivity_interval", "specificity_interval"):
+    for name in ("accuracy_interval", "sensitivity_interval", "specificity_interval", "auc_interval"):
         low, high = getattr(found.details[0].assessment, name)
         assert 0.9 < low < 1 and high == 1, name  # drawing patients alone would say 1 to 1
     assert best.accuracy_difference.finding == "not inferior"

@@ -1,10 +1,17 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from cxr_core.evaluation.intervals import PatientBootstrap, patient_bootstrap, percentile_interval, wilson
+from cxr_core.evaluation.intervals import (
+    PatientBootstrap,
+    auc_interval,
+    patient_bootstrap,
+    percentile_interval,
+    share_interval,
+    wilson,
+)
 
 
 def test_wilson_of_a_published_example():
@@ -18,6 +25,7 @@ def test_wilson_on_the_published_test_split():
     assert (high - low) / 2 == pytest.approx(0.021, abs=5e-4)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_wilson_holds_its_estimate_and_stays_in_range(case):
     low, high = wilson(*case)
@@ -32,6 +40,7 @@ def _sample(seed: int, patients: int = 90):
     return label, patient, np.round(np.clip(rng.normal(0.3 + 0.4 * label, 0.2), 0, 1), 2)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 50))
 def test_each_replicate_is_what_repeating_the_images_gives(seed):
     label, patient, probability = _sample(seed)
@@ -104,6 +113,45 @@ def test_coverage_by_a_long_simulation():
     found = np.mean([_covers(seed, 1000) for seed in range(2000)], axis=0)
     assert (found > 0.93).all()
     assert (found < 0.97).all()
+
+
+def test_an_auc_interval_by_hand():
+    label, patient, probability = _sample(0)
+    draws = patient_bootstrap(label, patient, 4000, 0)
+    area, low, high = roc_auc_score(label, probability), *auc_interval(label, probability, draws)
+    spread = draws.auc(label, probability).std(ddof=1) / (area * (1 - area))
+    reach = np.sqrt(30 / 29) * 2.04523  # t of 0.975 at 29, from a table: 30 patients are well
+    assert np.log([low / (1 - low), high / (1 - high)]) == pytest.approx(
+        np.log(area / (1 - area)) + reach * spread * np.array([-1, 1]), rel=1e-4
+    )
+    # Near 1 it is not symmetric, and does not leave 0..1.
+    assert 0 < low < area < high < 1
+    assert area - low > high - area
+
+
+def test_an_auc_of_1_may_be_less():
+    label = np.repeat([0, 1], [20, 30])
+    draws = patient_bootstrap(label, np.arange(50), 300, 0)
+    assert auc_interval(label, label.astype(float), draws) == wilson(20, 20)  # drawing patients alone would say 1 to 1
+    assert auc_interval(label, 1.0 - label, draws) == wilson(0, 20)
+
+
+def test_the_share_of_clustered_images_is_held_as_often_as_stated_and_wilsons_is_not():
+    from scipy.stats import norm
+
+    rng = np.random.default_rng(0)
+    patient = np.repeat(np.arange(360), rng.integers(1, 4, 360))
+    label, everything = (np.arange(360) % 2)[patient], np.ones(len(patient), dtype=bool)
+    draws = patient_bootstrap(label, patient, 400, 0)
+    held = []
+    for _ in range(300):
+        common, own = rng.normal(size=360)[patient], rng.normal(size=len(patient))
+        right = np.sqrt(0.5) * (common + own) < norm.ppf(0.9)
+        bounds = share_interval(right, everything, draws), wilson(int(right.sum()), len(right))
+        held.append([low <= 0.9 <= high for low, high in bounds])
+    patients, images = np.mean(held, axis=0)
+    assert patients > 0.925
+    assert images < 0.925
 
 
 def test_a_percentile_interval_by_hand():

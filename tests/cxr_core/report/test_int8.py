@@ -48,6 +48,8 @@ def test_page_and_document_tell_what_was_left_and_why(tmp_path: Path) -> None:
     assert "conv 15" not in html
     row = next(line for line in html.split("<tr") if ">16<" in line and "0.01230" in line)
     assert "broken" in row and "The chosen graph by fewer images" in html
+    report(out=tmp_path, run=RunHeader(profile="quick"), failures=broken, int8=searched(note="On 8 images only."))
+    assert "On 8 images only." in (tmp_path / "report.html").read_text(encoding="utf-8")
     report(out=tmp_path, run=RunHeader(profile="quick"), failures=broken)
     assert "INT8 within" not in (tmp_path / "report.html").read_text(encoding="utf-8")
 

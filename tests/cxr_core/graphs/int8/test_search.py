@@ -181,6 +181,21 @@ def test_a_search_without_held_back_images_is_refused(exported: Path, calibratio
     with pytest.raises(DataError, match="24 of 24 held-back images are calibration images too"):
         variant(**given, precision=Precision.INT8, config=VariantConfig(), held_back=calibration)
     few = tmp_path / "few.npy"
-    np.save(few, np.load(calibration)[:3])
-    with pytest.raises(DataError, match=r"few\.npy holds 3"):
+    np.save(few, np.load(calibration)[:7])
+    with pytest.raises(DataError, match=r"few\.npy holds 7 .*at least 8; .* patients, of whom it needs 24"):
         variant(**given, precision=Precision.INT8, config=VariantConfig(), held_back=few)
+
+
+@pytest.mark.parametrize(("count", "note"), [(8, "judged on 8 held-back images only"), (16, "")])
+def test_a_search_judged_on_few_images_says_so(
+    exported: Path, calibration: Path, held_back: Path, tmp_path: Path, count: int, note: str
+) -> None:
+    few = tmp_path / "few.npy"
+    np.save(few, np.load(held_back)[:count])
+    facts = variant(
+        graph=exported, calibration=calibration, held_back=few, out=tmp_path, precision=Precision.INT8,
+        config=VariantConfig(),
+    )  # fmt: skip
+    found = Found.model_validate(facts["search"])
+    assert found.images == count
+    assert found.note == "" if not note else note in found.note
