@@ -66,13 +66,19 @@ def cuda() -> Any:
 
 @versions
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16", "bf16", "int8"])
-def test_every_precision_says_what_really_runs(version: str, precision: str, make: Callable[..., Any]) -> None:
+def test_every_precision_says_what_really_runs(
+    version: str, precision: str, make: Callable[..., Any], tmp_path: Path
+) -> None:
     found = make(precision)
     assert found["effective"][precision] > (0.1 if precision == "int8" else 0.6)  # between int8 layers fp32 ones remain
     assert found["effective"].keys() <= {precision, "fp32", "reformat"} and found["weighted_by"] == "time"
     stored = {"tf32": "fp32"}.get(precision, precision)
     assert max(found["weights"], key=found["weights"].get) == stored
     assert sum(found["effective"].values()) == pytest.approx(1, abs=1e-4)
+    assert found["layers"].keys() == found["effective"].keys()
+    assert sum(found["layers"].values()) == pytest.approx(1, abs=1e-4)
+    told = json.loads((tmp_path / "layers.json").read_text())
+    assert all(set(row) == {"name", "kind", "precision", "inputs", "outputs", "tactic"} for row in told)
     assert found["device"] == "FAKE H100"
 
 
@@ -649,6 +655,18 @@ def layer(name: str, kind: str = "CaskConvolution", tactic: str = "", **tensor: 
 def test_a_layers_precision(told: Any, precision: str) -> None:
     (found,) = timed_layers([told], {})
     assert found.precision == precision
+
+
+def test_a_layers_formats_and_tactic_are_told_as_the_inspector_tells_them() -> None:
+    ten = layer("a", tactic="sm80_conv", **{"Format/Datatype": "Row major Int8 format"})
+    (found,) = timed_layers([ten | {"Outputs": [{"Format/Datatype": "Row major linear FP32"}]}], {})
+    assert (found.inputs, found.outputs) == (("Row major Int8 format",), ("Row major linear FP32",))
+    eleven = layer("a", Format="Row major linear", Datatype="Half") | {"Outputs": [{"Layout": "?"}]}
+    (other,) = timed_layers([eleven], {})
+    assert (other.inputs, other.outputs) == (("Row major linear Half",), ("unknown",))
+    assert (found.tactic, other.tactic) == ("sm80_conv", "")
+    (bare,) = timed_layers(["a"], {})
+    assert (bare.inputs, bare.outputs, bare.tactic) == ((), (), "")
 
 
 def test_index_arithmetic_and_constants_do_not_count_and_unnamed_time_is_unknown() -> None:
