@@ -154,7 +154,8 @@ class Streaming(Protocol):
         """So many streams, the first of which answers calls. They live as long as the runner.
 
         Raises:
-            MachineError: their memory is more than is free or than ``EngineConfig.memory_mebibytes``.
+            MachineError: their memory is more than is free, or with the weights more than
+                ``EngineConfig.memory_mebibytes``.
         """
         ...
 

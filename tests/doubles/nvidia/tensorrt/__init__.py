@@ -334,11 +334,13 @@ class Runtime:
                 ILogger.Severity.ERROR, "Error Code 6: The engine plan file is not compatible with this device"
             )
             return None
-        return ICudaEngine(self._logger, about, onnx.load_from_string(body))
+        engine = ICudaEngine(self._logger, about, onnx.load_from_string(body))
+        cuda.held[engine] = len(serialized_engine)  # its weights
+        return engine
 
 
 class ICudaEngine:
-    __slots__ = ("about", "logger", "model")
+    __slots__ = ("__weakref__", "about", "logger", "model")
 
     def __init__(self, logger: ILogger, about: dict[str, Any], model: onnx.ModelProto) -> None:
         self.logger, self.about, self.model = logger, about, model
@@ -370,7 +372,7 @@ class IExecutionContext:
     )  # fmt: skip
 
     def __init__(self, engine: ICudaEngine) -> None:
-        cuda.contexts.add(self)
+        cuda.held[self] = cuda.CONTEXT_BYTES
         self._engine, self._addresses, self._shape, self._ready = engine, {}, None, None
         self.profiler, self.enqueue_emits_profile = None, True
         self._session = _session(engine.model)

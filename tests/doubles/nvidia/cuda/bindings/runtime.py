@@ -18,7 +18,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from types import SimpleNamespace
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 cudaStreamNonBlocking = 1  # noqa: N816
 cudaEventDefault = 0  # noqa: N816
@@ -42,7 +42,7 @@ _pinned: set[int] = set()
 _streams: dict[int, "Stream"] = {}
 _sticky = [OK]
 _flags = [0]
-contexts: Any = WeakSet()
+held: Any = WeakKeyDictionary()  # bytes that engines and contexts take until they are forgotten
 CONTEXT_BYTES = 1 << 20  # what an execution context takes when it is made (F19)
 
 
@@ -85,7 +85,7 @@ def reaches(address: int, count: int) -> bool:
 
 def free_bytes() -> int:
     used = sum(len(block) for start, block in live.items() if start not in _pinned)
-    return int(told("memory", "81920")) * (1 << 20) - used - len(contexts) * CONTEXT_BYTES
+    return int(told("memory", "81920")) * (1 << 20) - used - sum(held.values())
 
 
 def cudaGetDeviceCount() -> tuple[Any, ...]:  # noqa: N802
