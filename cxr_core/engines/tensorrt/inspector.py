@@ -88,15 +88,15 @@ def _layers(text: str) -> Sequence[Any]:
 
 def _layer(layer: Any, times: Mapping[str, float]) -> TimedLayer:
     name, kind = _name(layer), _kind(layer)
-    about = layer if isinstance(layer, Mapping) else {}
+    told = layer if isinstance(layer, Mapping) else {}
     return TimedLayer(
         name,
         kind,
         _precision(layer, name, kind),
         times.get(name, 0.0),
-        inputs=_formats(about.get("Inputs")),
-        outputs=_formats(about.get("Outputs")),
-        tactic=str(about.get("TacticName", "")),
+        inputs=_formats(told.get("Inputs")),
+        outputs=_formats(told.get("Outputs")),
+        tactic=str(told.get("TacticName", "")),
     )
 
 
