@@ -7,7 +7,8 @@ later call repeats. ``CXR_FAKE_NVIDIA`` holds what it is told, separated by comm
 
     version:10.16.1.11   capability:8.0   name:A100   driver:575.1   memory:MIB     what there is
     devices:2   second:L4 (another name)   slices:3 (of each device)
-    no_gpu   null   parser   build_none   context_none   refuse   no_graph no_flags what fails
+    no_gpu   null   no_graph   no_flags                                             what fails
+    parser   build_none   no_room   refuse   context_none   or for one precision, parser:fp16
     warn   odd_keys   names_only                                                    what is said
 """
 
