@@ -136,7 +136,7 @@ class EngineConfig(Frozen):
         tuple[Count, ...], Field(min_length=3, max_length=3, description="smallest, tuned and largest batch of a plan")
     ] = (1, 32, 64)
     workspace_mebibytes: Count = Field(4096, description="GPU memory that a tactic may use while it is built")
-    memory_mebibytes: Count = Field(8192, description="GPU memory that an opened plan may take besides its weights")
+    memory_mebibytes: Count = Field(8192, description="GPU memory that an opened plan may take, weights and all")
     optimization_level: Annotated[
         int, Field(ge=0, le=5, description="more searches longer; 0 uses no timing cache")
     ] = 3

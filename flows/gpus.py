@@ -1,12 +1,14 @@
 """Which GPUs are here, and what each could compute in: for ``cxr doctor``."""
 
 import os
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from cxr_core.bench.trtexec.cards import card_named
-from cxr_core.engines.capability import generation, lacking, too_old
-from cxr_core.engines.tensorrt.device import gpu
+from cxr_core.engines.capability import emulated, generation, lacking, too_old
+from cxr_core.engines.tensorrt.device import visible
+from cxr_core.engines.tensorrt.library import built_for_cuda, tensorrt, version_of
 from cxr_core.errors import MachineError
 from cxr_core.refs import Precision
 from cxr_core.training import rocm
@@ -22,8 +24,8 @@ _NO_HIP = "PyTorch here is not built for ROCm, so training would take the CPU: d
 def gpus(proc: Path = Path("/proc/driver/nvidia/gpus"), kfd: Path = rocm.KFD) -> Any:
     """Every GPU that a driver shows, as ``judged``, as ``amd`` or with ``says``.
 
-    CUDA is asked first. Where it does not answer, NVIDIA's driver still names its cards, and the table of cards knows
-    their capability.
+    CUDA is asked first, for those that ``CUDA_VISIBLE_DEVICES`` leaves. Where it does not answer, NVIDIA's driver still
+    names its cards, and the table of cards knows their capability.
     """
     found = [judged(name, capability) for name, capability in _nvidia(proc)]
     return [*found, *(amd(card) for card in rocm.cards(kfd))]
@@ -33,6 +35,7 @@ def amd(card: rocm.Card) -> dict[str, Any]:
     """What training would do on an AMD card, and ``says`` in words."""
     taken_for = rocm.overridden() or card.target
     known, hip, override = rocm.architecture(taken_for), rocm.built_for(), os.environ.get(rocm.OVERRIDE)
+    levels = _levels(known.native, known.emulated) if known.targets else {}
     found = {
         "name": f"AMD {card.target}",
         "family": known.family,
@@ -43,6 +46,7 @@ def amd(card: rocm.Card) -> dict[str, Any]:
         "channels_last": known.channels_last,
         "find_mode": rocm.find_mode(),
         "hip": hip,
+        "levels": levels,
     }
     size = f", {card.memory / 2**30:.0f} GiB" if card.memory else ""
     modes = " or ".join(known.amp)
@@ -51,6 +55,7 @@ def amd(card: rocm.Card) -> dict[str, Any]:
         f"{known.family}{size}",
         f"taken for {taken_for} by {rocm.OVERRIDE}={override}" if rocm.overridden() else "",
         f"{rocm.OVERRIDE}={override} is not like 10.3.0" if override and not rocm.overridden() else "",
+        _levels_told(levels),
         f"trains in fp32, or in {modes} where that is measured to be a fifth faster" if modes else "trains in fp32",
         f"{layout}, MIOpen's find mode {found['find_mode']}, micro-batches if a batch does not fit",
         f"PyTorch here is built for HIP {hip}" if hip else _NO_HIP,
@@ -60,25 +65,49 @@ def amd(card: rocm.Card) -> dict[str, Any]:
 
 
 def judged(name: str, capability: str | None) -> dict[str, Any]:
-    """A card's generation, each precision with the reason why it lacks it (empty where it has it), and TensorRT."""
+    """A card's generation, the level of each precision with the reason why it lacks it (empty where it has it), and
+    whether the TensorRT that is installed runs on it, or the current one where none is."""
     if capability is None:
         return {"name": name, "says": "compute capability not known: install the extra 'nvidia' and its driver"}
+    reasons = {str(p): lacking(capability, p) for p in Precision}
+    native = {p for p, reason in reasons.items() if not reason}
     return {
         "name": name,
         "capability": capability,
         "generation": generation(capability),
-        "precisions": {str(p): lacking(capability, p) for p in Precision},
-        "tensorrt": too_old(capability, *_CURRENT),
+        "precisions": reasons,
+        "levels": _levels(native, {str(p) for p in Precision if emulated(capability, p)}),
+        "tensorrt": too_old(capability, *_tensorrt()),
     }
+
+
+def _tensorrt() -> tuple[int, int]:
+    """Major versions of TensorRT and of the CUDA it is built for."""
+    try:
+        major, _ = version_of(tensorrt())
+    except MachineError:
+        return _CURRENT
+    return major, built_for_cuda(major)
+
+
+def _levels(native: Collection[str], by_others: Collection[str]) -> dict[str, str]:
+    """As ``Support.level`` of each precision."""
+    return {str(p): "native" if p in native else "emulated" if p in by_others else "unsupported" for p in Precision}
+
+
+def _levels_told(levels: Mapping[str, str]) -> str:
+    """``fp32, fp16 natively; bf16 emulated in PyTorch alone; no arithmetic for tf32, fp8``."""
+    words = (("native", "{} natively"), ("emulated", "{} emulated in PyTorch alone"),
+             ("unsupported", "no arithmetic for {}"))  # fmt: skip
+    parts = ((text, [p for p, level in levels.items() if level == wanted]) for wanted, text in words)
+    return "; ".join(text.format(", ".join(named)) for text, named in parts if named)
 
 
 def told(card: dict[str, Any]) -> str:
     """One line."""
     if "says" in card:
         return f"GPU {card['name']}: {card['says']}"
-    having = ", ".join(p for p, reason in card["precisions"].items() if not reason)
-    without = ", ".join(p for p, reason in card["precisions"].items() if reason)
-    parts = [f"{having} natively", f"no arithmetic for {without}" if without else "", card["tensorrt"]]
+    parts = [_levels_told(card["levels"]), card["tensorrt"]]
     about = f"GPU {card['name']}, compute capability {card['capability']} ({card['generation']})"
     return f"{about}: {'; '.join(part for part in parts if part)}"
 
@@ -104,20 +133,15 @@ def source_told(found: dict[str, Any]) -> str:
 
 
 def _nvidia(proc: Path) -> list[tuple[str, str | None]]:
+    """Name and compute capability of each."""
     try:
-        here = gpu()
+        return [(one.name, one.capability) for one in visible()]
     except MachineError:
-        return [(name, _capability(name)) for name in _named(proc)]
-    return [(here.name, here.capability)]
-
-
-def _named(proc: Path) -> list[str]:
-    lines = [
-        line for file in sorted(proc.glob("*/information")) for line in file.read_text(encoding="utf-8").splitlines()
-    ]
-    return [line.partition(":")[2].strip() for line in lines if line.startswith("Model:")]
-
-
-def _capability(name: str) -> str | None:
-    known = card_named(name)
-    return known.capability if known else None
+        lines = [
+            line
+            for file in sorted(proc.glob("*/information"))
+            for line in file.read_text(encoding="utf-8").splitlines()
+        ]
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("Model:")]
+    cards = [(name, card_named(name)) for name in names]
+    return [(name, card.capability if card else None) for name, card in cards]

@@ -30,12 +30,19 @@ class Support(Frozen):
 
 
 class Layer(Frozen):
-    """One executed layer as the compiled engine names it. ``share`` is its part of the whole weight."""
+    """One executed layer as the compiled engine names it. ``share`` is its part of the whole weight.
+
+    ``inputs`` and ``outputs`` are the formats of its tensors and ``tactic`` is its kernel, in the engine's own words;
+    empty where it does not tell.
+    """
 
     name: str
     kind: str
     precision: str
     share: Share
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    tactic: str = ""
 
 
 class Effective(Frozen):
@@ -43,13 +50,15 @@ class Effective(Frozen):
 
     ``shares`` maps a precision (or ``unknown``) to its part of the weight; they sum to 1 unless nothing
     could be read. ``label`` names those that matter, largest first: ``fp32``, ``int8+fp32``, ``unknown``.
-    ``weights`` is the share of the weights that is stored in each precision, empty where the engine does not tell.
+    ``counts`` is the share of the layers that run in each precision, ``weights`` that of the weights that are stored in
+    it, empty where the engine does not tell.
     """
 
     shares: dict[str, Share]
     weighted_by: Literal["time", "flops", "layers"]
     layers: tuple[Layer, ...]
     label: str
+    counts: dict[str, Share] = Field(default_factory=dict)
     weights: dict[str, Share] = Field(default_factory=dict)
 
 
@@ -145,7 +154,8 @@ class Streaming(Protocol):
         """So many streams, the first of which answers calls. They live as long as the runner.
 
         Raises:
-            MachineError: their memory is more than is free or than ``EngineConfig.memory_mebibytes``.
+            MachineError: their memory is more than is free, or with the weights more than
+                ``EngineConfig.memory_mebibytes``.
         """
         ...
 

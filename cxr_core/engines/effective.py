@@ -12,12 +12,15 @@ _ALONE = 0.95
 
 
 class TimedLayer(NamedTuple):
-    """A layer with its time in any unit; only proportions are used."""
+    """A layer with its time in any unit; only proportions are used. The rest as in ``Layer``."""
 
     name: str
     kind: str
     precision: str
     time: float
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    tactic: str = ""
 
 
 def effective_from_layers(layers: Iterable[TimedLayer]) -> Effective:
@@ -31,10 +34,16 @@ def effective_from_layers(layers: Iterable[TimedLayer]) -> Effective:
     for layer in timed:
         weights[layer.precision] += layer.time / total  # type: ignore[assignment]  # Counter sums floats as well
     shares = {name: min(1.0, round(share, 6)) for name, share in weights.most_common() if share > 0}
-    kept = tuple(
-        Layer(name=layer.name, kind=layer.kind, precision=layer.precision, share=layer.time / total) for layer in timed
+    counts = {
+        name: round(count / len(timed), 6) for name, count in Counter(one.precision for one in timed).most_common()
+    }
+    kept = []
+    for layer in timed:
+        about = layer._asdict()
+        kept.append(Layer(share=about.pop("time") / total, **about))
+    return Effective(
+        shares=shares, weighted_by="time", layers=tuple(kept), label=precision_label(shares), counts=counts
     )
-    return Effective(shares=shares, weighted_by="time", layers=kept, label=precision_label(shares))
 
 
 def precision_label(shares: Mapping[str, float]) -> str:

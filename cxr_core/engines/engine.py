@@ -32,8 +32,9 @@ def engine(
 
     ``cache`` is a folder in which a backend may keep what makes its next build faster.
 
-    ``layers.json`` lists every executed layer with its kind and arithmetic, without times, so that its
-    bytes do not hang on the clock; the time-weighted shares are among the returned facts.
+    ``layers.json`` lists every executed layer with its kind and arithmetic, and with its formats and tactic where the
+    engine tells them, without times, so that its bytes do not hang on the clock; the shares of the time, the layers
+    and the weights are among the returned facts.
 
     Raises:
         UsageError: unknown backend.
@@ -85,7 +86,7 @@ def _metadata(
 def _layers(effective: Effective) -> str:
     import json
 
-    rows = [{"name": layer.name, "kind": layer.kind, "precision": layer.precision} for layer in effective.layers]
+    rows = [layer.model_dump(mode="json", exclude={"share"}, exclude_defaults=True) for layer in effective.layers]
     return json.dumps(rows, indent=1) + "\n"
 
 
@@ -98,6 +99,7 @@ def _facts(
         "effective": dict(effective.shares),
         "effective_precision": effective.label,
         "weighted_by": effective.weighted_by,
+        **({"layers": dict(effective.counts)} if effective.counts else {}),
         **({"weights": dict(effective.weights)} if effective.weights else {}),
         "support": support.level,
         "device": chosen.device(),

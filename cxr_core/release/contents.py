@@ -132,7 +132,7 @@ def readme(what: Promotion) -> str:
             "", f"Verdict: {row.get('verdict')}. {said}", "",
             "| file | what it is |", "|---|---|",
             "| `engine`, `engine.json` | what the backend loads, and for which device and version it was built |",
-            "| `layers.json` | in which precision each layer really runs |",
+            "| `layers.json` | in which precision each layer really runs, with its formats and tactic where known |",
             "| `variant.onnx` | the graph that the engine was compiled from |",
             "| `model.onnx` | the graph as exported, FP32; it alone suffices for `cxr predict --model` |",
             "| `preprocessing.json`, `operating_point.json` | from picture to input, from output to label |",

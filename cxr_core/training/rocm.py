@@ -1,8 +1,8 @@
 """What differs from CUDA where PyTorch is built for ROCm (HIP). All of it stands here; torch is not needed to read it.
 
 HIP builds answer to ``torch.cuda``, so the training code is one. AMD's own are: how a card and its architecture are
-found, which 16-bit arithmetic an architecture has, where channels last helps, and how MIOpen searches for kernels.
-Sources are in docs/rocm.md. Nothing of this has run on an AMD card.
+found, which arithmetic an architecture has, where channels last helps, and how MIOpen searches for kernels.
+Other sources are in docs/rocm.md. Nothing of this has run on an AMD card.
 """
 
 import importlib.util
@@ -31,30 +31,53 @@ _LOCAL_HEAPS = (1, 2)  # kinds of memory bank on the card: seen by the host, and
 
 
 class Architecture(NamedTuple):
-    """``amp`` are the 16-bit modes that the hardware computes in, the one to prefer first."""
+    """``amp`` are the 16-bit modes that training tries, the one to prefer first.
+
+    The hardware computes in ``native`` precisions; libraries give ``emulated`` ones by way of others, and no others.
+    """
 
     family: str
     targets: tuple[str, ...]
     amp: tuple[str, ...]
     channels_last: bool
+    native: frozenset[str]
+    emulated: frozenset[str]
+    source: str
 
 
-# fp16 and bf16: HIP's table of hardware features; RDNA3 and RDNA4 ISA guides (WMMA). PyTorch's own
-# is_bf16_supported() is True for every AMD card, also where bf16 is emulated. CDNA2 flushes fp16 denormals to zero
-# (PyTorch, numerical accuracy), so that bf16 alone is tried there.
-# Channels last: pytorch/pytorch#170947 names these three, and found it slower on consumer cards.
+def _row(family: str, targets: str, amp: str, layout: bool, native: str, emulated: str, source: str) -> Architecture:
+    have, given = frozenset(native.split()), frozenset(emulated.split())
+    return Architecture(family, tuple(targets.split()), tuple(amp.split()), layout, have, given, source)
+
+
+_HIP = "HIP documentation, Hardware features"
+_ROCM = "ROCm documentation, Data types and precision support"
+_LLVM = "LLVM's AMDGPU.td"
+# PyTorch's own is_bf16_supported() is True for every AMD card, also where bf16 is emulated.
+# Channels last: pytorch/pytorch#170947 names CDNA2 to CDNA4, and found it slower on consumer cards.
+# fmt: off
 ARCHITECTURES = (
-    Architecture("Vega", ("gfx900", "gfx906"), ("fp16",), False),
-    Architecture("CDNA1", ("gfx908",), ("bf16", "fp16"), False),
-    Architecture("CDNA2", ("gfx90a",), ("bf16",), True),
-    Architecture("CDNA3", ("gfx942",), ("bf16", "fp16"), True),
-    Architecture("CDNA4", ("gfx950",), ("bf16", "fp16"), True),
-    Architecture("RDNA1", ("gfx101",), ("fp16",), False),
-    Architecture("RDNA2", ("gfx103",), ("fp16",), False),
-    Architecture("RDNA3", ("gfx110", "gfx115"), ("bf16", "fp16"), False),
-    Architecture("RDNA4", ("gfx120",), ("bf16", "fp16"), False),
+    _row("Vega", "gfx900", "fp16", False, "fp32 fp16", "bf16",
+         f"packed fp16; bf16 by software: ROCm/legacy-rocm-build#855; no dot products of int8: {_LLVM}"),
+    _row("Vega", "gfx906", "fp16", False, "fp32 fp16 int8", "bf16",
+         f"packed fp16; bf16 by software: ROCm/legacy-rocm-build#855; v_dot4_i32_i8: {_LLVM}"),
+    _row("CDNA1", "gfx908", "bf16 fp16", False, "fp32 fp16 bf16 int8", "", f"{_HIP}; {_ROCM}"),
+    # CDNA2's matrix cores flush fp16 denormals to zero, which are gradients' size: bf16 alone is tried.
+    _row("CDNA2", "gfx90a", "bf16", True, "fp32 fp16 bf16 int8", "",
+         f"{_HIP}; {_ROCM}; PyTorch documentation, Numerical accuracy"),
+    _row("CDNA3", "gfx942", "bf16 fp16", True, "fp32 tf32 fp16 bf16 fp8 int8", "", f"{_HIP}; {_ROCM}"),
+    _row("CDNA4", "gfx950", "bf16 fp16", True, "fp32 fp16 bf16 fp8 int8", "tf32",
+         f"{_ROCM}; {_LLVM}: xf32-insts in gfx942 alone; TF32 by BF16: ROCm/hipBLASLt#1806"),
+    _row("RDNA1", "gfx1011 gfx1012", "fp16", False, "fp32 fp16 int8", "bf16", f"{_HIP}; v_dot4_i32_i8: {_LLVM}"),
+    _row("RDNA1", "gfx101", "fp16", False, "fp32 fp16", "bf16", f"{_HIP}; no dot products of int8: {_LLVM}"),
+    _row("RDNA2", "gfx103", "fp16", False, "fp32 fp16 int8", "bf16", f"{_HIP}; v_dot4_i32_i8: {_LLVM}"),
+    _row("RDNA3", "gfx110 gfx115", "bf16 fp16", False, "fp32 fp16 bf16 int8", "",
+         f"{_HIP}; AMD's RDNA3 ISA guide, WMMA"),
+    _row("RDNA4", "gfx120", "bf16 fp16", False, "fp32 fp16 bf16 fp8 int8", "",
+         "AMD's RDNA4 ISA guide, WMMA; whether MIOpen uses it is in doubt (ROCm/rocm-jax#84), hence measured"),
 )
-_UNKNOWN = Architecture("unknown architecture", (), (), False)
+# fmt: on
+_UNKNOWN = _row("unknown architecture", "", "", False, "fp32", "", "")
 
 
 def architecture(target: str) -> Architecture:

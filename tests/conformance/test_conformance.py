@@ -119,7 +119,17 @@ def test_our_callbacks_work_on_the_real_classes_and_a_null_factory_is_told(
 @pytest.mark.parametrize("version", ["13.0.3", ""])
 def test_everything_that_is_used_of_cuda_exists(version: str, api: Api) -> None:
     uses, problems = walked(ROOM, "cuda", api("cuda.bindings.runtime", version)["names"])
-    assert problems == [] and len(uses) > 20 and "cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal" in uses
+    assert problems == [] and len(uses) > 20
+    assert {
+        "cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal", "cudaDeviceProp.totalGlobalMem",
+        "cudaDeviceProp.multiProcessorCount", "cudaDeviceProp.uuid", "cudaUUID_t.bytes",
+    } <= uses  # fmt: skip
+
+
+@pytest.mark.parametrize("line", ["about.uid", "about.uuid.octets", "runtime.cudaGetDeviceProps(0)"])
+def test_a_wrong_use_of_cuda_is_found(line: str, api: Api) -> None:
+    walk = Walk("cuda", api("cuda.bindings.runtime", "")["names"], "planted").of(ast.parse(line))
+    assert walk.problems and all("does not exist" in problem for problem in walk.problems)
 
 
 def test_everything_that_is_used_of_nvml_exists(api: Api) -> None:

@@ -11,22 +11,28 @@ from pathlib import Path
 from typing import Any
 
 ROLES = {
-    "builder": "Builder",
-    "network": "INetworkDefinition",
-    "parser": "OnnxParser",
-    "problem": "ParserError",
-    "port": "ITensor",
-    "settings": "IBuilderConfig",
-    "shaped": "IOptimizationProfile",
-    "timing": "ITimingCache",
-    "meanwhile": "ITimingCache",
-    "plan": "IHostMemory",
-    "_opener": "Runtime",
-    "_engine": "ICudaEngine",
-    "_context": "IExecutionContext",
-    "context": "IExecutionContext",
-    "inspector": "EngineInspector",
+    "tensorrt": {
+        "builder": "Builder",
+        "network": "INetworkDefinition",
+        "parser": "OnnxParser",
+        "problem": "ParserError",
+        "port": "ITensor",
+        "settings": "IBuilderConfig",
+        "shaped": "IOptimizationProfile",
+        "timing": "ITimingCache",
+        "meanwhile": "ITimingCache",
+        "plan": "IHostMemory",
+        "_opener": "Runtime",
+        "_engine": "ICudaEngine",
+        "_context": "IExecutionContext",
+        "context": "IExecutionContext",
+        "inspector": "EngineInspector",
+    },
+    "cuda": {"about": "cudaDeviceProp"},
+    "pynvml": {},
 }
+# What a property holds; the compiled packages do not tell.
+_HOLDS = {"cudaDeviceProp.uuid": "cudaUUID_t"}
 MODULES = {"trt": "tensorrt", "_trt": "tensorrt", "runtime": "cuda", "_cudart": "cuda", "nvml": "pynvml"}
 _ALIASES = {"IParserError": "ParserError"}
 _UNSEEN = {"__version__", "__name__"}
@@ -77,7 +83,7 @@ class Walk:
     def _named(self, name: str) -> Known | None:
         if MODULES.get(name) == self.module:
             return "", {"members": self.api}
-        role = ROLES.get(name) if self.module == "tensorrt" else None
+        role = ROLES[self.module].get(name)
         return (role, self.api.get(role, {"members": {}})) if role else None
 
     def _member(self, owner: Known, name: str, node: ast.expr) -> Known | None:
@@ -88,6 +94,8 @@ class Walk:
         if name not in owner[1]["members"]:
             self._problem(node, f"{path} does not exist")
             return None
+        if path in _HOLDS:
+            return _HOLDS[path], self.api[_HOLDS[path]]
         return path, owner[1]["members"][name]
 
     def _returned(self, made: Known) -> Known | None:
@@ -146,7 +154,7 @@ class Walk:
             if found and found[1].get("kind") == "property" and not found[1]["settable"]:
                 self._problem(target, f"{found[0]} cannot be set")
         made = self.known(value) if isinstance(value, ast.Call) else None
-        if made and made[1].get("kind") == "class" and ROLES.get(_name(target)) != made[0]:
+        if made and made[1].get("kind") == "class" and ROLES[self.module].get(_name(target)) != made[0]:
             self._problem(target, f"{_name(target)} holds a {made[0]} and is not listed as one")
 
     def _problem(self, node: ast.AST, text: str) -> None:

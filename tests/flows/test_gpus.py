@@ -6,7 +6,9 @@ import pytest
 
 from cxr_core.bench.trtexec.cards import CARDS
 from cxr_core.config import load_profile
-from cxr_core.engines.capability import generation
+from cxr_core.engines.capability import ARITHMETIC, DEMANDS, GENERATIONS, generation
+from cxr_core.engines.registry import backend
+from cxr_core.refs import Precision
 from cxr_core.training import rocm
 from flows.gpus import gpus, judged, source_experiment, source_told, told
 from flows.inputs import unsupported
@@ -19,28 +21,31 @@ NOWHERE = Path("/nowhere")
 
 
 @pytest.mark.parametrize(
-    ("capability", "name", "runs", "tensorrt"),
+    ("capability", "name", "runs", "emulated", "tensorrt"),
     [
-        ("5.0", "Maxwell", "fp32", False),
-        ("5.2", "Maxwell", "fp32", False),
-        ("6.0", "Pascal", "fp32 fp16", False),
-        ("6.1", "Pascal", "fp32 int8", False),
-        ("7.0", "Volta", "fp32 fp16 int8", False),
-        ("7.5", "Turing", "fp32 fp16 int8", True),
-        ("8.0", "Ampere", "fp32 tf32 fp16 bf16 int8", True),
-        ("8.6", "Ampere", "fp32 tf32 fp16 bf16 int8", True),
-        ("8.9", "Ada Lovelace", "fp32 tf32 fp16 bf16 fp8 int8", True),
-        ("9.0", "Hopper", "fp32 tf32 fp16 bf16 fp8 int8", True),
-        ("10.0", "Blackwell", "fp32 tf32 fp16 bf16 fp8 int8", True),
-        ("12.0", "Blackwell", "fp32 tf32 fp16 bf16 fp8 int8", True),
+        ("5.0", "Maxwell", "fp32", "fp16 bf16", False),
+        ("5.2", "Maxwell", "fp32", "fp16 bf16", False),
+        ("6.0", "Pascal", "fp32 fp16", "bf16", False),
+        ("6.1", "Pascal", "fp32 int8", "fp16 bf16", False),
+        ("7.0", "Volta", "fp32 fp16 int8", "bf16", False),
+        ("7.5", "Turing", "fp32 fp16 int8", "bf16", True),
+        ("8.0", "Ampere", "fp32 tf32 fp16 bf16 int8", "", True),
+        ("8.6", "Ampere", "fp32 tf32 fp16 bf16 int8", "", True),
+        ("8.9", "Ada Lovelace", "fp32 tf32 fp16 bf16 fp8 int8", "", True),
+        ("9.0", "Hopper", "fp32 tf32 fp16 bf16 fp8 int8", "", True),
+        ("10.0", "Blackwell", "fp32 tf32 fp16 bf16 fp8 int8", "", True),
+        ("12.0", "Blackwell", "fp32 tf32 fp16 bf16 fp8 int8", "", True),
     ],
 )
-def test_every_generation(capability: str, name: str, runs: str, tensorrt: bool) -> None:
+def test_every_generation(capability: str, name: str, runs: str, emulated: str, tensorrt: bool) -> None:
     found = judged("a card", capability)
     assert found["generation"] == name
     assert [p for p, reason in found["precisions"].items() if not reason] == runs.split()
+    assert [p for p, level in found["levels"].items() if level == "native"] == runs.split()
+    assert [p for p, level in found["levels"].items() if level == "emulated"] == emulated.split()
     assert (found["tensorrt"] == "") == tensorrt
     line = told(found)
+    assert (f"; {', '.join(emulated.split())} emulated in PyTorch alone" in line) == bool(emulated)
     assert f"{capability} ({name})" in line and ("needs compute capability 7.5" in line) != tensorrt
 
 
@@ -50,6 +55,12 @@ def test_every_card_of_the_table_is_of_a_generation_and_has_peaks_only_for_what_
         reasons = judged(card.name, card.capability)["precisions"]
         assert not [p for p in card.peak if reasons[str(p)]], card.name
     assert generation("3.5") == "unknown"
+
+
+def test_every_row_of_every_table_has_its_source() -> None:
+    for row in (*GENERATIONS, *ARITHMETIC.values(), *DEMANDS, *CARDS, *rocm.ARCHITECTURES):
+        assert row.source, row
+    assert set(ARITHMETIC) == set(Precision)
 
 
 def test_the_source_experiments_card_ran_all_four_in_fp32() -> None:
@@ -70,8 +81,16 @@ def test_cards_are_found_through_cuda_through_the_driver_or_not_at_all(tmp_path:
         ("Tesla M40 24GB", "5.2"), ("Some Card 9000", None),
     ]  # fmt: skip
     assert "compute capability not known" in told(named[1])
-    with doubled("name:RTX 5090", "capability:12.0"):
-        assert [card["name"] for card in gpus(tmp_path, NOWHERE)] == ["FAKE RTX 5090"]
+    with doubled("name:RTX 5090", "capability:12.0", "devices:2", "second:L4"):
+        assert [card["name"] for card in gpus(tmp_path, NOWHERE)] == ["FAKE RTX 5090", "FAKE L4"]
+
+
+@pytest.mark.parametrize(("version", "runs"), [("10.12.0.36", True), ("11.4.0.106", False)])
+def test_a_card_is_judged_by_the_tensorrt_that_is_installed(version: str, runs: bool) -> None:
+    with doubled("capability:7.0", f"version:{version}"):
+        (card,) = gpus(NOWHERE, NOWHERE)
+        supported = backend("tensorrt").support(Precision.FP16)
+    assert (card["tensorrt"] == "", supported.level == "native") == (runs, runs)
 
 
 def test_an_amd_card_trains_and_has_no_tensorrt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,6 +100,9 @@ def test_an_amd_card_trains_and_has_no_tensorrt(tmp_path: Path, monkeypatch: pyt
     rx, mi = gpus(NOWHERE, tmp_path)
     assert told(rx).split("; ") == [
         "GPU AMD gfx1030: RDNA2, 16 GiB",
+        "fp32, fp16, int8 natively",
+        "bf16 emulated in PyTorch alone",
+        "no arithmetic for tf32, fp8",
         "trains in fp32, or in fp16 where that is measured to be a fifth faster",
         "contiguous tensors, MIOpen's find mode HYBRID, micro-batches if a batch does not fit",
         "PyTorch here is not built for ROCm, so training would take the CPU: docs/rocm.md says how to install it",
@@ -93,7 +115,8 @@ def test_an_override_is_told_and_a_misspelt_one_too(tmp_path: Path, monkeypatch:
     topology(tmp_path, 100301)
     monkeypatch.setenv("HSA_OVERRIDE_GFX_VERSION", "11.0.0")
     (found,) = gpus(NOWHERE, tmp_path)
-    assert "taken for gfx1100 by HSA_OVERRIDE_GFX_VERSION=11.0.0; trains in fp32, or in bf16 or fp16" in told(found)
+    assert "taken for gfx1100 by HSA_OVERRIDE_GFX_VERSION=11.0.0; fp32, fp16, bf16, int8 natively;" in told(found)
+    assert "trains in fp32, or in bf16 or fp16" in told(found)
     monkeypatch.setenv("HSA_OVERRIDE_GFX_VERSION", "gfx1100")
     (found,) = gpus(NOWHERE, tmp_path)
     assert "HSA_OVERRIDE_GFX_VERSION=gfx1100 is not like 10.3.0" in told(found) and found["taken_for"] == "gfx1031"

@@ -36,7 +36,8 @@ def engine_from_onnx(
     A ``progress`` that raises stops the build, and its exception comes out of here.
 
     Raises:
-        ModelError: the parser refuses the graph (each of its errors with the node's name), or no plan comes of it.
+        ModelError: the parser refuses the graph (its errors with the nodes' names, all of them in the log), or no plan
+            comes of it.
         MachineError: TensorRT cannot be used here.
     """
     trt = tensorrt()
@@ -92,11 +93,14 @@ def _parsed(trt: Any, builder: Any, sink: Any, graph: Path, precision: Precision
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, sink)
     if not parser.parse_from_file(str(graph)):
-        told = [_told(parser.get_error(place)) for place in range(parser.num_errors)] or [why(sink)]
-        more = f"; and {len(told) - _ERRORS_SHOWN} more" if len(told) > _ERRORS_SHOWN else ""
+        told = [_told(parser.get_error(place)) for place in range(parser.num_errors)]
+        for line in told:
+            sink.log(trt.ILogger.Severity.ERROR, line)
+        shown = told[:_ERRORS_SHOWN] or [why(sink)]
+        more = f"; and {len(told) - len(shown)} more, all in the attempt's log" if len(told) > len(shown) else ""
         raise ModelError(
-            f"TensorRT {trt.__version__} cannot parse {graph.name} for {precision}: {'; '.join(told[:_ERRORS_SHOWN])}"
-            f"{more}. Leave this branch out (precisions, backends) or export the graph with another opset"
+            f"TensorRT {trt.__version__} cannot parse {graph.name} for {precision}: {'; '.join(shown)}{more}. "
+            "Leave this branch out (precisions, backends) or export the graph with another opset"
         )
     return network, parser
 

@@ -16,17 +16,30 @@ _SLICE = "MIG "  # in the name of a slice, before its size
 
 
 class Gpu(Frozen):
-    """One GPU, or one slice of it: a slice has a name of its own, ``NVIDIA H100 80GB HBM3 MIG 1g.10gb``."""
+    """One GPU, or one slice of it: a slice has a name of its own, ``NVIDIA H100 80GB HBM3 MIG 1g.10gb``.
+
+    ``uuid`` as nvidia-smi writes a GPU's.
+    """
 
     name: str
     capability: str
     driver: str
     memory: int
     multiprocessors: int
+    uuid: str
 
 
 def gpu() -> Gpu:
-    """The GPU, asked through CUDA without making a context on it.
+    """The first that is visible.
+
+    Raises:
+        MachineError: as ``visible``.
+    """
+    return visible()[0]
+
+
+def visible() -> tuple[Gpu, ...]:
+    """The GPUs that ``CUDA_VISIBLE_DEVICES`` leaves, at least one; asked without making a context on any.
 
     Raises:
         MachineError: no driver, no GPU, or no ``cuda.bindings``.
@@ -39,13 +52,18 @@ def gpu() -> Gpu:
             f"CUDA finds no GPU (cudaGetDeviceCount: {name if int(error) else 'none visible'}); "
             "install NVIDIA's driver, or choose a GPU with CUDA_VISIBLE_DEVICES"
         )
-    about = checked(runtime.cudaGetDeviceProperties, 0)
+    driver = _driver(runtime)
+    return tuple(_gpu(checked(runtime.cudaGetDeviceProperties, number), driver) for number in range(count))
+
+
+def _gpu(about: Any, driver: str) -> Gpu:
     return Gpu(
-        name=_name(about),
-        capability=_capability(about),
-        driver=_driver(runtime),
+        name=str(about.name.decode().rstrip("\0")),
+        capability=f"{about.major}.{about.minor}",
+        driver=driver,
         memory=int(about.totalGlobalMem),
         multiprocessors=int(about.multiProcessorCount),
+        uuid=_uuid(bytes(about.uuid.bytes)),
     )
 
 
@@ -57,17 +75,13 @@ def alike() -> tuple[str, ...]:
     Raises:
         MachineError: as ``gpu``; or slices, and ``CUDA_VISIBLE_DEVICES`` does not name them by UUID.
     """
-    here, runtime, visible = gpu(), cudart(), os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    if _UUID.fullmatch(visible):
-        return (visible,)
+    known, chosen = visible(), os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    here = known[0]
+    if _UUID.fullmatch(chosen):
+        return (chosen,)
     if _SLICE in here.name:
-        return _slices(here.name, visible)
-    found = []
-    for number in range(checked(runtime.cudaGetDeviceCount)):
-        about = checked(runtime.cudaGetDeviceProperties, number)
-        if (_name(about), _capability(about)) == (here.name, here.capability):
-            found.append(_uuid(bytes(about.uuid.bytes)))
-    return tuple(found)
+        return _slices(here.name, chosen)
+    return tuple(one.uuid for one in known if (one.name, one.capability) == (here.name, here.capability))
 
 
 def _slices(name: str, visible: str) -> tuple[str, ...]:
@@ -95,14 +109,6 @@ def _every_slice(nvml: Any) -> Iterator[tuple[str, str]]:
             with suppress(nvml.NVMLError):  # a place without a slice
                 piece = nvml.nvmlDeviceGetMigDeviceHandleByIndex(card, place)
                 yield str(nvml.nvmlDeviceGetUUID(piece)), str(nvml.nvmlDeviceGetName(piece))
-
-
-def _name(about: Any) -> str:
-    return str(about.name.decode().rstrip("\0"))
-
-
-def _capability(about: Any) -> str:
-    return f"{about.major}.{about.minor}"
 
 
 def _uuid(raw: bytes) -> str:

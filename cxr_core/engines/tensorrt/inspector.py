@@ -32,6 +32,8 @@ _WORDS = (
     (re.compile(r"fp32|float32|\bfloat\b", re.IGNORECASE), "fp32"),
     (re.compile(r"int32|int64|\bbool", re.IGNORECASE), _INDEX),
 )
+_TYPE = ("Format/Datatype", "Datatype", "DataType")
+_FORMAT = ("Format", *_TYPE)
 # Layers that move or round values and compute nothing: their time is a class of its own, neither hidden nor counted
 # for a precision.
 _MOVING = frozenset({"Reformat", "Shuffle", "Quantize", "Dequantize", "Scale", "Cast", "NoOp"})
@@ -86,7 +88,22 @@ def _layers(text: str) -> Sequence[Any]:
 
 def _layer(layer: Any, times: Mapping[str, float]) -> TimedLayer:
     name, kind = _name(layer), _kind(layer)
-    return TimedLayer(name, kind, _precision(layer, name, kind), times.get(name, 0.0))
+    told = layer if isinstance(layer, Mapping) else {}
+    return TimedLayer(
+        name,
+        kind,
+        _precision(layer, name, kind),
+        times.get(name, 0.0),
+        inputs=_formats(told.get("Inputs")),
+        outputs=_formats(told.get("Outputs")),
+        tactic=str(told.get("TacticName", "")),
+    )
+
+
+def _formats(tensors: Any) -> tuple[str, ...]:
+    """Of each tensor, what is told of its format and type, as it is told."""
+    known = [one for one in tensors if isinstance(one, Mapping)] if isinstance(tensors, list) else []
+    return tuple(" ".join(str(one[key]) for key in _FORMAT if key in one) or UNKNOWN for one in known)
 
 
 def _name(layer: Any) -> str:
@@ -117,7 +134,7 @@ def _precision(layer: Any, name: str, kind: str) -> str:
 
 
 def _datatype(tensor: Mapping[str, Any]) -> str:
-    for key in ("Format/Datatype", "Datatype", "DataType"):
+    for key in _TYPE:
         if key in tensor:
             return _word(tensor[key])
     return UNKNOWN

@@ -38,6 +38,8 @@ class TensorRTRunner:
         self._choose_wait()
         with ExitStack() as self._owned:  # whatever was taken is given back where the opening fails half-way
             checked(self._cudart.cudaSetDevice, 0)
+            self._weights = engine.stat().st_size  # what else is in a plan is small beside them
+            self._refuse_too_much(f"{precision} plan {engine.name}", 0, 0)
             self._opened = OpenedPlan(engine, precision)
             self._owned.callback(self._opened.close)
             (self._first,) = self.streams(1)
@@ -54,24 +56,26 @@ class TensorRTRunner:
 
     def streams(self, count: int) -> Sequence[TensorRTStream]:
         """See ``Streaming``."""
-        self._refuse_too_much(count)
+        self._refuse_too_much(self._opened.name, count, self._opened.bytes_a_stream)
         while len(self._streams) < count:
             added = TensorRTStream(self._opened, cuda_graph=self._graph_wanted)
             self._owned.callback(added.close)
             self._streams.append(added)
         return self._streams[:count]
 
-    def _refuse_too_much(self, count: int) -> None:
-        """Before anything of it is allocated."""
-        each = self._opened.bytes_a_stream
+    def _refuse_too_much(self, name: str, count: int, each: int) -> None:
+        """Before anything of it is allocated: the weights where there are no streams, else so many streams."""
+        needed = self._weights + count * each
+        missing = (count - len(self._streams)) * each if count else self._weights
         free, _ = checked(self._cudart.cudaMemGetInfo)
-        if count * each > self._config.memory_mebibytes * _MEBIBYTE or (count - len(self._streams)) * each > free:
-            streams = f"{count} streams of {each / _MEBIBYTE:.1f} MiB each: " if count > 1 else ""
+        if needed > self._config.memory_mebibytes * _MEBIBYTE or missing > free:
+            parts, mend = f"weights {self._weights / _MEBIBYTE:.1f} MiB", "end other processes on it"
+            if count:
+                parts += f"; {count} x {each / _MEBIBYTE:.1f} MiB for the activations and buffers of a stream"
+                mend = f"lower {'benchmark.streams or ' if count > 1 else ''}engine.batches"
             raise MachineError(
-                f"{self._opened.name} needs {count * each / _MEBIBYTE:.1f} MiB ({streams}activations and buffers at "
-                f"batch {self._opened.largest[0]}); {free / _MEBIBYTE:.1f} MiB are free on the GPU and "
-                f"engine.memory_mebibytes is {self._config.memory_mebibytes}: lower "
-                f"{'benchmark.streams or ' if count > 1 else ''}engine.batches, or raise the limit"
+                f"{name} needs {needed / _MEBIBYTE:.1f} MiB ({parts}); {free / _MEBIBYTE:.1f} MiB are free on the GPU "
+                f"and engine.memory_mebibytes is {self._config.memory_mebibytes}: {mend}, or raise the limit"
             )
 
     @property

@@ -185,15 +185,17 @@ class TensorRTStream:
         checked(runtime.cudaStreamBeginCapture, stream, mode)
         executed = self._context.execute_async_v3(int(stream))
         error, captured = runtime.cudaStreamEndCapture(stream)
-        if not executed or int(error) != 0:
-            runtime.cudaGetLastError()  # a failed capture leaves its error behind
-            self._graph_wanted = False
-            _LOGGER.warning(
-                "%s cannot be captured as a CUDA graph (%s); it runs without", self._opened.name, why(self._opened.sink)
-            )
-            return
-        self._graph = checked(runtime.cudaGraphInstantiate, captured, 0)
-        checked(runtime.cudaGraphDestroy, captured)
+        with ExitStack() as owned:
+            if int(error) == 0:
+                owned.callback(checked, runtime.cudaGraphDestroy, captured)
+                if executed:
+                    self._graph = checked(runtime.cudaGraphInstantiate, captured, 0)
+                    return
+        runtime.cudaGetLastError()  # a failed capture leaves its error behind
+        self._graph_wanted = False
+        _LOGGER.warning(
+            "%s cannot be captured as a CUDA graph (%s); it runs without", self._opened.name, why(self._opened.sink)
+        )
 
     def profile(self, profiler: Any) -> None:
         """Tells that ``trt.IProfiler`` each layer's time from now on."""

@@ -129,3 +129,4 @@ def test_shares_are_weighted_by_time() -> None:
     found = effective_from_layers([TimedLayer("a", "Conv", "int8", 3), TimedLayer("b", "Add", "fp32", 1)])
     assert found.shares == {"int8": 0.75, "fp32": 0.25}
     assert [layer.share for layer in found.layers] == [0.75, 0.25]
+    assert found.counts == {"int8": 0.5, "fp32": 0.5}

@@ -11,6 +11,7 @@ import pytest
 from cxr_core.engines import registry
 from cxr_core.engines.registry import backend, known_backends, room
 from cxr_core.errors import MachineError, UsageError
+from tests.conftest import PROJECT
 
 DOUBLES = Path(__file__).resolve().parents[2] / "doubles"
 
@@ -22,8 +23,8 @@ def _looked_up_anew() -> Iterator[None]:
     registry._entry_point.cache_clear()
 
 
-def in_child(code: str) -> str:
-    environment = os.environ | {"PYTHONPATH": str(DOUBLES)}
+def in_child(code: str, path: Path = DOUBLES) -> str:
+    environment = os.environ | {"PYTHONPATH": str(path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
@@ -37,6 +38,17 @@ def test_known_backends_are_those_of_the_package_and_the_double() -> None:
         "tensorrt": False,
     }
     assert all(backend(name).name == name for name in known_backends())
+
+
+def test_no_double_is_found_where_nobody_puts_it_on_the_path() -> None:
+    found = in_child(
+        "from importlib.util import find_spec; from cxr_core.engines.registry import known_backends\n"
+        "print(*known_backends())\n"
+        "print([find_spec(name).origin for name in ('tensorrt', 'pynvml', 'cuda', 'cxr_doubles') if find_spec(name)])",
+        path=PROJECT,
+    )
+    backends, origins = found.splitlines()
+    assert backends == "onnxruntime openvino tensorrt" and str(DOUBLES) not in origins
 
 
 def test_unknown_backend_lists_the_known_ones() -> None:

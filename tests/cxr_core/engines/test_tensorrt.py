@@ -66,13 +66,19 @@ def cuda() -> Any:
 
 @versions
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16", "bf16", "int8"])
-def test_every_precision_says_what_really_runs(version: str, precision: str, make: Callable[..., Any]) -> None:
+def test_every_precision_says_what_really_runs(
+    version: str, precision: str, make: Callable[..., Any], tmp_path: Path
+) -> None:
     found = make(precision)
     assert found["effective"][precision] > (0.1 if precision == "int8" else 0.6)  # between int8 layers fp32 ones remain
     assert found["effective"].keys() <= {precision, "fp32", "reformat"} and found["weighted_by"] == "time"
     stored = {"tf32": "fp32"}.get(precision, precision)
     assert max(found["weights"], key=found["weights"].get) == stored
     assert sum(found["effective"].values()) == pytest.approx(1, abs=1e-4)
+    assert found["layers"].keys() == found["effective"].keys()
+    assert sum(found["layers"].values()) == pytest.approx(1, abs=1e-4)
+    told = json.loads((tmp_path / "layers.json").read_text())
+    assert all(set(row) == {"name", "kind", "precision", "inputs", "outputs", "tactic"} for row in told)
     assert found["device"] == "FAKE H100"
 
 
@@ -200,14 +206,15 @@ def test_streams_work_at_once_each_in_memory_of_its_own(graph: bool, make: Calla
             "memory_mebibytes": round(3 * each, 3),
         }  # fmt: skip
         free = cuda().cudaMemGetInfo()
-        assert (free[2] - free[1]) / (1 << 20) == pytest.approx(3 * each)
-    assert cuda().live == {} and cuda()._streams == {} and len(cuda().contexts) == 0
+        weights = (tmp_path / "engine").stat().st_size / (1 << 20)
+        assert (free[2] - free[1]) / (1 << 20) == pytest.approx(3 * each + weights)
+    assert cuda().live == {} and cuda()._streams == {} and len(cuda().held) == 0
 
 
 @pytest.mark.parametrize(
     ("limit", "memory", "says"),
     [
-        (8192, 3, r"needs 3\.2 MiB \(3 streams of 1\.1 MiB each: .*\); 1\.9 MiB are free on the GPU"),
+        (8192, 3, r"needs 3\.2 MiB \(weights 0\.0 MiB; 3 x 1\.1 MiB for .*\); 1\.9 MiB are free on the GPU"),
         (3, 80, r"78\.9 MiB are free .*memory_mebibytes is 3: lower benchmark\.streams or engine\.batches"),
     ],
 )
@@ -230,6 +237,40 @@ def test_a_network_that_cannot_be_captured_runs_without(make: Callable[..., Any]
     with telling("no_graph"), opened(tmp_path, CONFIG.model_copy(update={"cuda_graph": True})) as runner:
         assert np.isfinite(runner(images(4))).all()
         assert "cannot be captured as a CUDA graph" in caplog.text and "capturing" in caplog.text
+
+
+@pytest.mark.parametrize("fault", ["not executed", "not instantiated"])
+def test_a_captured_graph_of_no_use_is_destroyed(
+    fault: str, make: Callable[..., Any], tmp_path: Path, monkeypatch: Any
+) -> None:
+    make()
+    runtime, graphs = cuda(), []
+    end, destroy, execute = (
+        runtime.cudaStreamEndCapture, runtime.cudaGraphDestroy,
+        sys.modules["tensorrt"].IExecutionContext.execute_async_v3,
+    )  # fmt: skip
+
+    def cudaGraphDestroy(graph: Any) -> Any:  # noqa: N802
+        graphs.remove(graph)
+        return destroy(graph)
+
+    def cudaGraphInstantiate(graph: Any, flags: int) -> Any:  # noqa: N802
+        return runtime.cudaError_t.cudaErrorMemoryAllocation, None
+
+    monkeypatch.setattr(runtime, "cudaStreamEndCapture", lambda s: (found := end(s), graphs.append(found[1]))[0])
+    monkeypatch.setattr(runtime, "cudaGraphDestroy", cudaGraphDestroy)
+    with opened(tmp_path, CONFIG.model_copy(update={"cuda_graph": True})) as runner:
+        if fault == "not executed":
+            monkeypatch.setattr(
+                sys.modules["tensorrt"].IExecutionContext, "execute_async_v3",
+                lambda self, handle: runtime.stream_of(handle).captured is None and execute(self, handle),
+            )  # fmt: skip
+            assert np.isfinite(runner(images(4))).all() and runner.execution.cuda_graph is False
+        else:
+            monkeypatch.setattr(runtime, "cudaGraphInstantiate", cudaGraphInstantiate)
+            with pytest.raises(MachineError, match="cudaGraphInstantiate failed with cudaErrorMemoryAllocation"):
+                runner(images(4))
+    assert graphs == []
 
 
 def test_everything_taken_is_given_back(make: Callable[..., Any], tmp_path: Path) -> None:
@@ -260,6 +301,22 @@ def test_never_more_memory_than_stated(make: Callable[..., Any], tmp_path: Path)
     with pytest.raises(MachineError, match=r"engine\.memory_mebibytes is 1: lower engine\.batches, or raise the limit"):
         opened(tmp_path, CONFIG.model_copy(update={"memory_mebibytes": 1}))
     assert cuda().live == {}
+
+
+def test_a_plan_whose_weights_do_not_fit_is_refused_before_it_is_deserialised(
+    make: Callable[..., Any], tmp_path: Path, monkeypatch: Any
+) -> None:
+    make()
+    deserialised: list[bytes] = []
+    monkeypatch.setattr(
+        sys.modules["tensorrt"].Runtime, "deserialize_cuda_engine", lambda self, plan: deserialised.append(plan)
+    )
+    with (
+        telling("memory:0"),
+        pytest.raises(MachineError, match=r"\(weights 0\.0 MiB\); 0\.0 MiB are free .*: end other"),
+    ):
+        opened(tmp_path)
+    assert deserialised == []
 
 
 def test_a_failed_allocation_names_its_call(make: Callable[..., Any], tmp_path: Path, monkeypatch: Any) -> None:
@@ -360,7 +417,9 @@ def test_q_dq_that_tensorrt_refuses_is_named_by_node(
         make("int8", graph=tmp_path / "odd.onnx")
 
 
-def test_int32_biases_are_refused_and_every_parser_error_is_shown(make: Callable[..., Any], tmp_path: Path) -> None:
+def test_int32_biases_are_refused_and_every_parser_error_is_shown(
+    make: Callable[..., Any], tmp_path: Path, capfd: Any
+) -> None:
     model = small_model()
     for place, conv in enumerate([n for n in model.graph.node if n.op_type == "Conv"]):
         bias = next(t for t in model.graph.initializer if t.name == conv.input[2])
@@ -373,8 +432,13 @@ def test_int32_biases_are_refused_and_every_parser_error_is_shown(make: Callable
         model.graph.node.insert(0, onnx.helper.make_node("DequantizeLinear", inputs, [f"d{place}"], name=f"dq{place}"))
         conv.input[2] = f"d{place}"
     onnx.save(model, tmp_path / "odd.onnx")
-    with pytest.raises(ModelError, match=r"only activation types allowed.*; node dq\d .*; and 3 more\."):
+    with pytest.raises(
+        ModelError, match=r"activation types allowed.*; node dq\d .*; and 3 more, all in the attempt's log"
+    ):
         make("int8", graph=tmp_path / "odd.onnx")
+    logged = capfd.readouterr().err
+    assert logged.count("[TensorRT ERROR] node ") == 11
+    assert all(f"node dq{place} (DequantizeLinear)" in logged for place in range(11))
 
 
 def test_a_graph_of_mixed_types_is_refused_as_strong_typing_does(make: Callable[..., Any], tmp_path: Path) -> None:
@@ -649,6 +713,18 @@ def layer(name: str, kind: str = "CaskConvolution", tactic: str = "", **tensor: 
 def test_a_layers_precision(told: Any, precision: str) -> None:
     (found,) = timed_layers([told], {})
     assert found.precision == precision
+
+
+def test_a_layers_formats_and_tactic_are_told_as_the_inspector_tells_them() -> None:
+    ten = layer("a", tactic="sm80_conv", **{"Format/Datatype": "Row major Int8 format"})
+    (found,) = timed_layers([ten | {"Outputs": [{"Format/Datatype": "Row major linear FP32"}]}], {})
+    assert (found.inputs, found.outputs) == (("Row major Int8 format",), ("Row major linear FP32",))
+    eleven = layer("a", Format="Row major linear", Datatype="Half") | {"Outputs": [{"Layout": "?"}]}
+    (other,) = timed_layers([eleven], {})
+    assert (other.inputs, other.outputs) == (("Row major linear Half",), ("unknown",))
+    assert (found.tactic, other.tactic) == ("sm80_conv", "")
+    (bare,) = timed_layers(["a"], {})
+    assert (bare.inputs, bare.outputs, bare.tactic) == ((), (), "")
 
 
 def test_index_arithmetic_and_constants_do_not_count_and_unnamed_time_is_unknown() -> None:

@@ -36,6 +36,28 @@ def test_every_architecture(target: str, family: str, amp: str, channels_last: b
     assert (known.family, known.amp, known.channels_last) == (family, tuple(amp.split()), channels_last)
 
 
+@pytest.mark.parametrize(
+    ("target", "native", "emulated"),
+    [
+        ("gfx900", "fp32 fp16", "bf16"),
+        ("gfx906", "fp32 fp16 int8", "bf16"),
+        ("gfx908", "fp32 fp16 bf16 int8", ""),
+        ("gfx90a", "fp32 fp16 bf16 int8", ""),
+        ("gfx942", "fp32 tf32 fp16 bf16 fp8 int8", ""),
+        ("gfx950", "fp32 fp16 bf16 fp8 int8", "tf32"),
+        ("gfx1010", "fp32 fp16", "bf16"),
+        ("gfx1012", "fp32 fp16 int8", "bf16"),
+        ("gfx1030", "fp32 fp16 int8", "bf16"),
+        ("gfx1100", "fp32 fp16 bf16 int8", ""),
+        ("gfx1201", "fp32 fp16 bf16 fp8 int8", ""),
+    ],
+)
+def test_what_each_architecture_computes_in(target: str, native: str, emulated: str) -> None:
+    known = rocm.architecture(target)
+    assert (known.native, known.emulated) == (set(native.split()), set(emulated.split()))
+    assert set(known.amp) <= known.native and not known.native & known.emulated
+
+
 def test_the_double_answers_by_names_that_torch_has() -> None:
     with card() as made:
         assert all(hasattr(torch._C._CudaDeviceProperties, name) for name in vars(made.properties))

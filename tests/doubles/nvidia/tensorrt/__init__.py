@@ -64,6 +64,14 @@ def _usable(made: Any, base: type[_Abstract]) -> Any:
     return made
 
 
+def _fails(fault: str, model: onnx.ModelProto, tf32: bool = False) -> bool:
+    """Whether it is told that fault, for every network or for those of this precision (``parser:fp16``)."""
+    kinds = {tensor.data_type for tensor in model.graph.initializer}
+    known = {TensorProto.INT8: "int8", TensorProto.BFLOAT16: "bf16", TensorProto.FLOAT16: "fp16"}
+    precision = next((name for kind, name in known.items() if kind in kinds), "tf32" if tf32 else "fp32")
+    return cuda.told(fault) in ("yes", precision)
+
+
 def _here() -> dict[str, str]:
     about = cuda.cudaGetDeviceProperties(0)[1]
     return {"version": __version__, "device": about.name.decode(), "capability": f"{about.major}.{about.minor}"}
@@ -71,10 +79,6 @@ def _here() -> dict[str, str]:
 
 class IHostMemory(bytes):
     """Has the buffer protocol."""
-
-    @property
-    def nbytes(self) -> int:
-        return len(self)
 
 
 class _Tensor:
@@ -146,7 +150,7 @@ def _refused(model: onnx.ModelProto) -> Iterator[ParserError]:
     constants = {
         t.name: numpy_helper.to_array(t) for t in model.graph.initializer if t.data_type != TensorProto.BFLOAT16
     }
-    if cuda.told("parser"):
+    if _fails("parser", model):
         yield ParserError(3, "", "Slice", "told to refuse it")
     for place, node in enumerate(model.graph.node):
         about = (place, node.name, node.op_type)
@@ -286,8 +290,11 @@ class Builder:
     def _cannot(self, network: INetworkDefinition, config: IBuilderConfig) -> str:
         if not network.strong:
             return "a weakly typed network: the product makes none"
-        if cuda.told("build_none"):
+        about = network.model, BuilderFlag.TF32 in config.flags
+        if _fails("build_none", *about):
             return "Error Code 10: Could not find any implementation for node stem"
+        if _fails("no_room", *about):
+            return "Error Code 2: OutOfMemory (Requested size was 4294967296 bytes.)"
         inputs = {network.get_input(place).name: network.get_input(place).shape for place in range(network.num_inputs)}
         shaped = config.profiles[0].shapes if config.profiles else {}
         missing = [name for name, shape in inputs.items() if -1 in shape and name not in shaped]
@@ -318,10 +325,10 @@ def _monitored(monitor: Any, steps: int) -> bool:
 
 
 class Runtime:
-    __slots__ = ("_logger", "engine_host_code_allowed")
+    __slots__ = ("_logger",)
 
     def __init__(self, logger: ILogger) -> None:
-        self._logger, self.engine_host_code_allowed = _usable(logger, ILogger), False
+        self._logger = _usable(logger, ILogger)
         if cuda.told("null") or cuda.told("no_gpu"):
             raise TypeError("pybind11::init(): factory function returned nullptr")  # (F3)
 
@@ -329,16 +336,19 @@ class Runtime:
         """None for a plan of another version or architecture; there is no check beforehand (F11)."""
         head, _, body = bytes(serialized_engine).removeprefix(_MAGIC).partition(b"\n")
         about = json.loads(head) if bytes(serialized_engine).startswith(_MAGIC) else {}
-        if cuda.told("refuse") or any(about.get(key) != value for key, value in _here().items()):
+        wrong = not about or any(about[key] != value for key, value in _here().items())
+        if wrong or _fails("refuse", model := onnx.load_from_string(body), about["tf32"]):
             self._logger.log(
                 ILogger.Severity.ERROR, "Error Code 6: The engine plan file is not compatible with this device"
             )
             return None
-        return ICudaEngine(self._logger, about, onnx.load_from_string(body))
+        engine = ICudaEngine(self._logger, about, model)
+        cuda.held[engine] = len(serialized_engine)  # its weights
+        return engine
 
 
 class ICudaEngine:
-    __slots__ = ("about", "logger", "model")
+    __slots__ = ("__weakref__", "about", "logger", "model")
 
     def __init__(self, logger: ILogger, about: dict[str, Any], model: onnx.ModelProto) -> None:
         self.logger, self.about, self.model = logger, about, model
@@ -355,7 +365,7 @@ class ICudaEngine:
         return cuda.CONTEXT_BYTES
 
     def create_execution_context(self) -> "IExecutionContext | None":
-        if cuda.told("context_none") or self.device_memory_size_v2 > cuda.free_bytes():
+        if _fails("context_none", self.model, self.about["tf32"]) or self.device_memory_size_v2 > cuda.free_bytes():
             self.logger.log(ILogger.Severity.ERROR, "Error Code 2: OutOfMemory (Requested size was 1048576 bytes.)")
             return None  # (F4)
         return IExecutionContext(self)
@@ -370,7 +380,7 @@ class IExecutionContext:
     )  # fmt: skip
 
     def __init__(self, engine: ICudaEngine) -> None:
-        cuda.contexts.add(self)
+        cuda.held[self] = cuda.CONTEXT_BYTES
         self._engine, self._addresses, self._shape, self._ready = engine, {}, None, None
         self.profiler, self.enqueue_emits_profile = None, True
         self._session = _session(engine.model)

@@ -7,7 +7,8 @@ later call repeats. ``CXR_FAKE_NVIDIA`` holds what it is told, separated by comm
 
     version:10.16.1.11   capability:8.0   name:A100   driver:575.1   memory:MIB     what there is
     devices:2   second:L4 (another name)   slices:3 (of each device)
-    no_gpu   null   parser   build_none   context_none   refuse   no_graph no_flags what fails
+    no_gpu   null   no_graph   no_flags                                             what fails
+    parser   build_none   no_room   refuse   context_none   or for one precision, parser:fp16
     warn   odd_keys   names_only                                                    what is said
 """
 
@@ -18,7 +19,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from types import SimpleNamespace
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 cudaStreamNonBlocking = 1  # noqa: N816
 cudaEventDefault = 0  # noqa: N816
@@ -42,7 +43,7 @@ _pinned: set[int] = set()
 _streams: dict[int, "Stream"] = {}
 _sticky = [OK]
 _flags = [0]
-contexts: Any = WeakSet()
+held: Any = WeakKeyDictionary()  # bytes that engines and contexts take until they are forgotten
 CONTEXT_BYTES = 1 << 20  # what an execution context takes when it is made (F19)
 
 
@@ -85,7 +86,7 @@ def reaches(address: int, count: int) -> bool:
 
 def free_bytes() -> int:
     used = sum(len(block) for start, block in live.items() if start not in _pinned)
-    return int(told("memory", "81920")) * (1 << 20) - used - len(contexts) * CONTEXT_BYTES
+    return int(told("memory", "81920")) * (1 << 20) - used - sum(held.values())
 
 
 def cudaGetDeviceCount() -> tuple[Any, ...]:  # noqa: N802
