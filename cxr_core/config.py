@@ -168,7 +168,12 @@ class BenchmarkConfig(Frozen):
     ] = 120
     throughput_batch: Count = 32
     transfers: bool = Field(True, description="timed queries copy images to a GPU and answers back")
-    streams: Count = Field(1, description="batches that a GPU works on at once where throughput is measured")
+    streams: Annotated[
+        int,
+        Field(
+            ge=0, description="batches worked on at once where throughput is measured; 0 tries a few, takes the best"
+        ),
+    ] = 1
     peak_seconds: Annotated[
         float, Field(gt=0, description="how long each arithmetic of a CPU is probed for the most that it computes")
     ] = 0.2

@@ -8,9 +8,10 @@ from pydantic import JsonValue
 from cxr_core.bench.audit import require_valid
 from cxr_core.bench.ratio import Drift, Ratio, ratio_from_rounds
 from cxr_core.bench.roofline import roofline_complaint
-from cxr_core.bench.rounds import Ended, Side, alternate, drift, drifting, ratios_by_round, side
+from cxr_core.bench.rounds import Ended, Side, alternate, both_sides, drift, drifting, ratios_by_round
 from cxr_core.bench.subject import Subject, subject
 from cxr_core.bench.summary import LatencySummary, ThroughputSummary, latency_summary
+from cxr_core.bench.tuning import TunedStreams
 from cxr_core.bench.warmup import Warmup
 from cxr_core.bench.watching import watching
 from cxr_core.config import BenchmarkConfig, EngineConfig
@@ -25,12 +26,16 @@ Verdict = Literal["faster", "slower", "inconclusive"]
 
 
 class Contestant(Frozen):
-    """One of the two, and its own figures; they are of this session and of no other."""
+    """One of the two, and its own figures; they are of this session and of no other.
+
+    ``tuned_streams`` is None where their number was stated.
+    """
 
     engine: Subject
     latency: LatencySummary
     throughput: ThroughputSummary
     warmup: dict[str, Warmup]
+    tuned_streams: TunedStreams | None
 
 
 class Comparison(Frozen):
@@ -78,14 +83,14 @@ def ab(
         second, against = open_engine(other, other_metadata, config=engine_config)
         with second:
             device = _shared_device(known, against)
-            sides = side("A", first, config), side("B", second, config)
+            sides = both_sides(("A", "B"), (first, second), (known, against), config)
             with watching(device) as watch:
                 ended = alternate(*sides, config, progress)
     for one, metadata in zip(sides, (known, against), strict=True):
         one.note(roofline_complaint(metadata, one.throughput_summary.images_per_second, config, engine_config))
     require_valid(*(one.complaint for one in sides))
     doubt = watch.complaint()
-    ways = (one.otherwise(engine_config) for one in sides)
+    ways = (one.otherwise(engine_config, config.streams) for one in sides)
     moved = drift(*sides)
     latency, throughput = (compared(per_round, config.seed) for per_round in ratios_by_round(*sides))
     return AbResult(
@@ -120,6 +125,7 @@ def _contestant(known: EngineMetadata, one: Side) -> Contestant:
         latency=latency_summary(one.milliseconds, 1),
         throughput=one.throughput_summary,
         warmup=one.warmup,
+        tuned_streams=one.tuned,
     )
 
 

@@ -8,8 +8,8 @@ from pydantic import JsonValue
 from cxr_core.bench.audit import require_valid
 from cxr_core.bench.inputs import Inputs, of_test_split
 from cxr_core.bench.ratio import ratio_from_rounds
-from cxr_core.bench.roofline import above_roofline, roofline
-from cxr_core.bench.rounds import Ended, Side, alternate, drift, drifting, ratios_by_round, side
+from cxr_core.bench.roofline import roofline, roofline_complaint
+from cxr_core.bench.rounds import Ended, Side, alternate, both_sides, drift, drifting, ratios_by_round
 from cxr_core.bench.stages import stages
 from cxr_core.bench.summary import latency_summary, thinned
 from cxr_core.bench.trtexec.exports import write_times
@@ -56,14 +56,14 @@ def benchmark(
         with second:
             _comparable(known, other)
             inputs = of_test_split(tensors, config.throughput_batch, *first.input_shape[2:]) if tensors else None
-            sides = side("engine", first, config, inputs), side("reference", second, config, inputs)
+            sides = both_sides(("engine", "reference"), (first, second), (known, other), config, inputs)
             with watching(backend(known.backend).devices()[0]) as watch:
                 ended = alternate(*sides, config, progress)
     roof = roofline(known, sides[0].throughput_summary.images_per_second, config, engine_config)
     sides[0].note(roof.complaint if roof else "")
-    sides[1].note(above_roofline(other, sides[1].throughput_summary.images_per_second, config, engine_config))
+    sides[1].note(roofline_complaint(other, sides[1].throughput_summary.images_per_second, config, engine_config))
     require_valid(*(one.complaint for one in sides))
-    ways = (one.otherwise(engine_config) for one in sides)
+    ways = (one.otherwise(engine_config, config.streams) for one in sides)
     doubts = (*ways, *(one.unsteady for one in sides), ended.reason, drifting(drift(*sides)), watch.complaint())
     summary = _summary(known, *sides, ended, "; ".join(filter(None, doubts)), config)
     summary |= {"roofline": roof.model_dump(mode="json")} if roof else {}
@@ -107,17 +107,18 @@ def _summary(
         "ended": ended.model_dump(),
         "reason": reason,
         **({"stages": told} if (told := stages(engine.spans)) else {}),
-        **({"execution": how.model_dump()} if (how := engine.execution) else {}),
     }
 
 
 def _figures(one: Side, seed: int) -> dict[str, JsonValue]:
-    """Latency, its median over rounds, throughput and how it was warmed up."""
+    """Latency, its median over rounds, throughput, how it was warmed up and executed, and which streams were tried."""
     return {
         "latency": latency_summary(one.milliseconds, 1).model_dump(),
         "median_ms": one.median_ms(seed).model_dump(),
         "throughput": one.throughput_summary.model_dump(),
         "warmup": {kind: warmed.model_dump() for kind, warmed in one.warmup.items()},
+        **({"execution": how.model_dump()} if (how := one.execution) else {}),
+        **({"tuned_streams": one.tuned.model_dump(mode="json")} if one.tuned else {}),
     }
 
 

@@ -13,9 +13,11 @@ from cxr_core.bench.inputs import Inputs, made_up
 from cxr_core.bench.loop import Turn, turn, turn_on_streams
 from cxr_core.bench.ratio import Drift, OverRounds, drift_over_rounds, over_rounds
 from cxr_core.bench.summary import ThroughputSummary, throughput_summary
+from cxr_core.bench.tuning import TunedStreams, transfers, tuned_streams
 from cxr_core.bench.warmup import Warmup, warm_up
 from cxr_core.config import BenchmarkConfig, EngineConfig
-from cxr_core.engines.contract import Execution, Images, Logits, Runner, Spans, Stream, Streaming
+from cxr_core.engines.contract import Execution, GpuExecution, Images, Logits, Runner, Spans, Stream, Streaming
+from cxr_core.engines.metadata import EngineMetadata
 from cxr_core.progress import Progress, silent
 from cxr_core.refs import Frozen
 
@@ -35,14 +37,18 @@ class Ended(Frozen):
 class Side:
     """One of the two engines: its runner, what it is fed, and its turns so far, one of each kind a round.
 
-    ``execution`` is how the last turn's queries were executed; None where the runner has no streams.
+    ``alone`` is the stream of single queries, ``streams`` are those of batches, both empty where the runner has none.
+    ``execution`` is how the last turn's queries were executed; None there too. ``tuned`` is how the number of streams
+    was found, None where it was stated.
     """
 
     name: str
     runner: Runner
     single: Sequence[Images]
     batched: Sequence[Images]
+    alone: Sequence[Stream] = ()
     streams: Sequence[Stream] = ()
+    tuned: TunedStreams | None = None
     transfers: bool = True
     single_answers: Sequence[Logits] = ()
     batched_answers: Sequence[Logits] = ()
@@ -67,7 +73,7 @@ class Side:
 
     def play(self, seconds: float) -> None:
         """One round's turn: half of it single queries on one stream, half batches on all of them."""
-        self.latency.append(self._turn(self.single, self.single_answers, self.streams[:1], seconds / 2))
+        self.latency.append(self._turn(self.single, self.single_answers, self.alone, seconds / 2))
         self.throughput.append(self._turn(self.batched, self.batched_answers, self.streams, seconds / 2))
         if isinstance(self.runner, Streaming):
             self.execution = self.runner.execution
@@ -88,19 +94,34 @@ class Side:
         self.note(complaint(done, inputs, expected))
         return done.without_answers()
 
-    def otherwise(self, asked: EngineConfig) -> str:
-        """A sentence for how queries were executed otherwise than by default, or than asked; empty where not."""
-        if (how := self.execution) is None:
-            return ""
+    def otherwise(self, asked: EngineConfig, streams: int) -> str:
+        """A sentence for how queries were executed otherwise than by default, or than asked; empty where not.
+
+        ``streams`` is the number asked for, 0 for the best.
+        """
+        found = [*self._otherwise_at_once(streams), *self._otherwise_on_a_gpu(asked)]
+        return f"{self.name}: {', '.join(found)}" if found else ""
+
+    def _otherwise_at_once(self, streams: int) -> list[str]:
+        if self.execution is None:
+            return ["throughput is that of one stream, as this backend has no others"] if streams != 1 else []
+        if (held := self.execution.streams) == 1 and not self.tuned:
+            return []
+        tried = [str(one.streams) for one in self.tuned.trials if not one.refused] if self.tuned else []
+        best = f", the best of {', '.join(tried)}" if tried else ""
+        return [f"throughput is that of {held} stream{'s' if held > 1 else ''}{best}"]
+
+    def _otherwise_on_a_gpu(self, asked: EngineConfig) -> list[str]:
+        if not isinstance(how := self.execution, GpuExecution):
+            return []
         found = (
-            f"throughput is that of {how.streams} streams" if how.streams > 1 else "",
             "copies to and from the GPU are left out of latency and throughput" if not how.transfers else "",
             "ran without the CUDA graph that was asked for" if asked.cuda_graph and not how.cuda_graph else "",
             f"{'spun' if how.spin_wait else 'slept'} while waiting, other than asked"
             if asked.spin_wait != how.spin_wait
             else "",
         )
-        return f"{self.name}: {', '.join(said)}" if (said := [one for one in found if one]) else ""
+        return [one for one in found if one]
 
     @property
     def queries(self) -> int:
@@ -148,12 +169,43 @@ class Side:
             self.complaint = f"{self.name}: {sentence}"
 
 
-def side(name: str, runner: Runner, config: BenchmarkConfig, inputs: Inputs | None = None) -> Side:
-    """An engine made ready, not yet warmed up. Both sides are fed the same images, made-up ones without ``inputs``."""
+def side(
+    name: str,
+    runner: Runner,
+    config: BenchmarkConfig,
+    inputs: Inputs | None = None,
+    tuned: TunedStreams | None = None,
+) -> Side:
+    """An engine made ready, not yet warmed up. Both sides are fed the same images, made-up ones without ``inputs``.
+
+    ``tuned`` is what was found before where ``config.streams`` is 0; without it the number of streams is tried out now.
+
+    Raises:
+        MachineError: so many streams cannot be had.
+    """
     height, width = runner.input_shape[2:]
     fed = inputs or made_up(config.throughput_batch, height, width, config.seed)
-    streams = runner.streams(config.streams) if isinstance(runner, Streaming) else ()
-    return Side(name, runner, fed.single, fed.batched, streams, config.transfers)
+    one = Side(name, runner, fed.single, fed.batched)
+    if isinstance(runner, Streaming):
+        if config.streams == 0:
+            one.tuned = tuned or tuned_streams(runner, fed.batched, config)
+        one.alone = runner.streams(1)
+        one.streams = runner.streams(one.tuned.streams if one.tuned else config.streams)
+        one.transfers = transfers(runner, config)
+    return one
+
+
+def both_sides(
+    names: tuple[str, str],
+    runners: tuple[Runner, Runner],
+    known: tuple[EngineMetadata, EngineMetadata],
+    config: BenchmarkConfig,
+    inputs: Inputs | None = None,
+) -> tuple[Side, Side]:
+    """The two made ready. Each has its own best number of streams; an engine against itself has one, found once."""
+    first = side(names[0], runners[0], config, inputs)
+    same = known[0].engine_digest == known[1].engine_digest
+    return first, side(names[1], runners[1], config, inputs, first.tuned if same else None)
 
 
 def alternate(engine: Side, reference: Side, config: BenchmarkConfig, progress: Progress = silent) -> Ended:

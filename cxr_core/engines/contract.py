@@ -101,14 +101,23 @@ class Runner(Protocol):
 
 
 class Execution(Frozen):
-    """How queries were really executed on a device of its own: as asked for or not.
-
-    ``transfers``: images and answers were copied within each query. ``spin_wait``: the host spun while it waited; else
-    it slept, and being woken is part of a query's time as the host sees it. ``memory_mebibytes`` is what all streams
-    take there beside the weights.
-    """
+    """How queries were really executed: as asked for or not. ``streams`` is how many at once."""
 
     streams: int
+
+
+class CpuExecution(Execution):
+    """``threads`` computed, those of all streams together."""
+
+    threads: int
+
+
+class GpuExecution(Execution):
+    """``transfers``: images and answers were copied within each query. ``spin_wait``: the host spun while it waited;
+    else it slept, and being woken is part of a query's time as the host sees it. ``memory_mebibytes`` is what all
+    streams take on the GPU beside the weights.
+    """
+
     transfers: bool
     cuda_graph: bool
     spin_wait: bool
@@ -116,7 +125,10 @@ class Execution(Frozen):
 
 
 class Stream(Protocol):
-    """One queue of a device, with buffers of its own: a query at a time, beside those of other streams."""
+    """One queue of a device, with buffers of its own: a query at a time, beside those of other streams.
+
+    A processor copies nothing: ``load`` only says which images a query without images is of.
+    """
 
     @property
     def bound_images(self) -> int:
@@ -148,20 +160,25 @@ class Stream(Protocol):
 
 @runtime_checkable
 class Streaming(Protocol):
-    """What a runner offers besides ``Runner`` where its device has streams."""
+    """What a runner offers besides ``Runner`` where it can work on several queries at once."""
+
+    @property
+    def most_streams(self) -> int:
+        """More than these are not worth a trial."""
+        ...
 
     def streams(self, count: int) -> Sequence[Stream]:
-        """So many streams, the first of which answers calls. They live as long as the runner.
+        """So many streams; one alone is what answers calls. They live as long as the runner.
 
         Raises:
-            MachineError: their memory is more than is free, or with the weights more than
-                ``EngineConfig.memory_mebibytes``.
+            MachineError: the device has not as many, or not the memory for them (with the weights, no more than
+                ``EngineConfig.memory_mebibytes``).
         """
         ...
 
     @property
     def execution(self) -> Execution:
-        """Of the last query of each stream."""
+        """Of the streams asked for last, and of the last query of each."""
         ...
 
 

@@ -1,5 +1,6 @@
-"""An optimised graph opened on the CPU."""
+"""An optimised graph opened on the CPU, once for each stream."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -7,8 +8,9 @@ from typing import Any, Self
 import numpy as np
 
 from cxr_core.config import EngineConfig
-from cxr_core.engines.contract import Images, Logits, Spans
+from cxr_core.engines.contract import CpuExecution, Images, Logits, Spans
 from cxr_core.engines.processor import thread_count
+from cxr_core.engines.streams import CallStream, ThreadStream
 from cxr_core.errors import MachineError, ModelError
 
 _ERRORS_ONLY = 3
@@ -32,7 +34,7 @@ def session_options(config: EngineConfig) -> Any:
 
 
 class OnnxRuntimeRunner:
-    """See ``Runner``."""
+    """See ``Runner`` and ``Streaming``."""
 
     spans: Spans | None = None
 
@@ -48,6 +50,9 @@ class OnnxRuntimeRunner:
         """
         runtime = silenced()
         options = session_options(config)
+        self._engine, self._config = engine, config
+        self._opened: dict[int, Sequence[CallStream]] = {1: [CallStream(self)]}
+        self._asked = 1
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.enable_profiling = profiling
         options.profile_file_prefix = str(profile or engine.with_name("profile"))
@@ -92,6 +97,35 @@ class OnnxRuntimeRunner:
         self._bound = int(value.shape()[0])
         return np.asarray(self._binding.copy_outputs_to_cpu()[0], dtype=np.float32)
 
+    @property
+    def threads(self) -> int:
+        """Those that the session has, the caller's among them."""
+        return int(self._session.get_session_options().intra_op_num_threads)
+
+    @property
+    def most_streams(self) -> int:
+        """See ``Streaming``. A thread for each."""
+        return self.threads
+
+    def streams(self, count: int) -> Sequence[CallStream]:
+        """See ``Streaming``. Several are a session each, with an equal part of the threads: calls of one session that
+        run at once share its threads and bring another each, so that more than were asked for would compute."""
+        if count > self.threads:
+            raise MachineError(
+                f"ONNX Runtime has {self.threads} threads for the {count} streams asked for: lower benchmark.streams, "
+                "or raise engine.threads"
+            )
+        if count not in self._opened:
+            part = self._config.model_copy(update={"threads": self.threads // count})
+            self._opened[count] = [ThreadStream(OnnxRuntimeRunner(self._engine, config=part)) for _ in range(count)]
+        self._asked = count
+        return self._opened[count]
+
+    @property
+    def execution(self) -> CpuExecution:
+        """See ``Streaming``."""
+        return CpuExecution(streams=self._asked, threads=self._asked * (self.threads // self._asked))
+
     def end_profiling(self) -> Path:
         """Closes the trace and says where it lies."""
         return Path(self._session.end_profiling())
@@ -103,3 +137,6 @@ class OnnxRuntimeRunner:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._binding = self._session = None
+        for one in (stream for streams in self._opened.values() for stream in streams):
+            one.close()
+        self._opened.clear()

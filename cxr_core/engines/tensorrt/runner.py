@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from cxr_core.config import EngineConfig
-from cxr_core.engines.contract import Execution, Images, Logits, Spans
+from cxr_core.engines.contract import GpuExecution, Images, Logits, Spans
 from cxr_core.engines.tensorrt.library import checked, cudart, tensorrt
 from cxr_core.engines.tensorrt.plan import OpenedPlan
 from cxr_core.engines.tensorrt.stream import TensorRTStream
@@ -17,6 +17,7 @@ from cxr_core.errors import MachineError, ModelError
 from cxr_core.refs import Precision
 
 _MEBIBYTE = 1 << 20
+_MOST_STREAMS = 8  # trtexec's --infStreams is seldom raised further: batches fill a GPU before that
 
 
 class TensorRTRunner:
@@ -34,6 +35,7 @@ class TensorRTRunner:
         self._trt, self._cudart, self._config = tensorrt(), cudart(), config
         self._graph_wanted = config.cuda_graph and not profiling
         self._streams: list[TensorRTStream] = []
+        self._asked = 0
         self.times: dict[str, float] = {}
         self._choose_wait()
         with ExitStack() as self._owned:  # whatever was taken is given back where the opening fails half-way
@@ -54,6 +56,11 @@ class TensorRTRunner:
         runtime.cudaSetDeviceFlags(spin if self._config.spin_wait else sleep)
         runtime.cudaGetLastError()
 
+    @property
+    def most_streams(self) -> int:
+        """See ``Streaming``."""
+        return _MOST_STREAMS
+
     def streams(self, count: int) -> Sequence[TensorRTStream]:
         """See ``Streaming``."""
         self._refuse_too_much(self._opened.name, count, self._opened.bytes_a_stream)
@@ -61,6 +68,7 @@ class TensorRTRunner:
             added = TensorRTStream(self._opened, cuda_graph=self._graph_wanted)
             self._owned.callback(added.close)
             self._streams.append(added)
+        self._asked = count
         return self._streams[:count]
 
     def _refuse_too_much(self, name: str, count: int, each: int) -> None:
@@ -79,13 +87,14 @@ class TensorRTRunner:
             )
 
     @property
-    def execution(self) -> Execution:
-        """See ``Streaming``. What the driver says, and what was launched."""
+    def execution(self) -> GpuExecution:
+        """See ``Streaming``. What the driver says, and what was launched; memory of streams opened before counts."""
+        working = self._streams[: self._asked]
         flags = int(checked(self._cudart.cudaGetDeviceFlags))
-        return Execution(
-            streams=len(self._streams),
-            transfers=all(one.copies for one in self._streams),
-            cuda_graph=all(one.graph_launched for one in self._streams),
+        return GpuExecution(
+            streams=len(working),
+            transfers=all(one.copies for one in working),
+            cuda_graph=all(one.graph_launched for one in working),
             spin_wait=flags & self._cudart.cudaDeviceScheduleMask == self._cudart.cudaDeviceScheduleSpin,
             memory_mebibytes=round(len(self._streams) * self._opened.bytes_a_stream / _MEBIBYTE, 3),
         )

@@ -50,19 +50,40 @@ class Histogram:
 def histograms(
     model: onnx.ModelProto, tensors: Sequence[str], images: Images, progress: Progress = silent
 ) -> dict[str, Histogram]:
-    """A histogram of each float32 tensor over ``images`` uint8 ``[n, 1, H, W]``.
+    """A histogram of each float32 tensor over ``images`` uint8 ``[n, 1, H, W]``."""
+    return thinned_histograms(model, tensors, images, 0, progress)[len(images)]
 
-    The images are passed twice: the bins need the largest magnitude first.
+
+def thinned_histograms(
+    model: onnx.ModelProto, tensors: Sequence[str], images: Images, halvings: int, progress: Progress = silent
+) -> dict[int, dict[str, Histogram]]:
+    """The same of all images, of every second, every fourth and so on, ``halvings`` times, by the number of images.
+
+    Each image is passed twice, however many histograms it counts in: the bins need the largest magnitude first.
     """
-    largest = largest_values(model, list(tensors), images)
-    counts = {name: np.zeros(BINS, np.int64) for name in tensors}
+    steps = [2**power for power in range(halvings, -1, -1)]
+    # What each step adds to the one before, so that every image is among these once.
+    added = [images[:: steps[0]], *(images[step :: 2 * step] for step in steps[1:])]
+    largest: list[dict[str, float]] = []
+    for new in added:
+        here = largest_values(model, list(tensors), new)
+        largest.append({name: max([here[name], *(before[name] for before in largest[-1:])]) for name in tensors})
+    counts = [{name: np.zeros(BINS, np.int64) for name in tensors} for _ in steps]
     session = Answering(_tapped(model, tensors).SerializeToString()).session
-    for start in range(0, len(images), _BATCH):
-        progress(start, len(images), "calibrating")
-        seen = session.run(list(tensors), {INPUT: images[start : start + _BATCH].astype(np.float32)})
-        for name, values in zip(tensors, seen, strict=True):
-            counts[name] += _counted(values, largest[name])
-    return {name: Histogram(counts[name], largest[name]) for name in tensors}
+    done = 0
+    for first, new in enumerate(added):
+        for start in range(0, len(new), _BATCH):
+            progress(done + start, len(images), "calibrating")
+            found = session.run(list(tensors), {INPUT: new[start : start + _BATCH].astype(np.float32)})
+            for name, values in zip(tensors, found, strict=True):
+                binned = {edge: _counted(values, edge) for edge in {one[name] for one in largest[first:]}}
+                for place in range(first, len(steps)):
+                    counts[place][name] += binned[largest[place][name]]
+        done += len(new)
+    return {
+        len(images[::step]): {name: Histogram(counts[place][name], largest[place][name]) for name in tensors}
+        for place, step in enumerate(steps)
+    }
 
 
 def min_max(histogram: Histogram) -> float:

@@ -6,7 +6,6 @@ fused. Only convolutions and the classifier are quantised; preprocessing has nei
 """
 
 from collections.abc import Collection
-from itertools import count, takewhile
 from pathlib import Path
 
 import onnx
@@ -16,7 +15,7 @@ from cxr_core.config import VariantConfig
 from cxr_core.graphs.answers import Answering, shift
 from cxr_core.graphs.calibration import FEWEST
 from cxr_core.graphs.files import save_graph
-from cxr_core.graphs.int8.calibrators import clips, histograms
+from cxr_core.graphs.int8.calibrators import clips, histograms, thinned_histograms
 from cxr_core.graphs.int8.found import Found
 from cxr_core.graphs.int8.qdq import activations, named, quantisable, quantised
 from cxr_core.graphs.int8.rules import QUANTISED, check_rules, nothing_quantised, quantised_nodes
@@ -99,10 +98,10 @@ def _searched(
         flips=config.int8_flips,
     )
     tensors = activations(model, quantisable(model, kept))
-    # Every second image, every fourth, ...: whatever order they are in, of each kind as large a share as in all.
-    steps = takewhile(lambda step: len(source.images[::step]) >= FEWEST, (2**power for power in count()))
-    some = [source.images[::step] for step in steps]
-    seen = {len(images): histograms(model, tensors, images, progress) for images in some}
+    # Every second image, every fourth, ...: whatever order they are in, of each kind as large a share as in all; for as
+    # long as FEWEST are left, that is ceil(images / 2**halvings) of them.
+    halvings = ((len(source.images) - 1) // (FEWEST - 1)).bit_length() - 1
+    seen = thinned_histograms(model, tensors, source.images, halvings, progress)
     return search(model, kept, seen, source.sample, budget, progress)
 
 

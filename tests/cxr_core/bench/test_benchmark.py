@@ -1,6 +1,7 @@
 """The stage: an engine against its reference, and everything that makes a measurement invalid."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,16 @@ from cxr_doubles.graphs import SIZE, images
 
 from cxr_core.bench.benchmark import benchmark
 from cxr_core.bench.stages import stages
+from cxr_core.bench.tuning import stream_counts
 from cxr_core.config import AccuracyConfig, BenchmarkConfig, EngineConfig
 from cxr_core.engines.contract import Images, Logits, Spans
 from cxr_core.engines.engine import engine
+from cxr_core.engines.openvino.runner import OpenVINOStream
+from cxr_core.engines.processor import processors
 from cxr_core.engines.scoring import accuracy
+from cxr_core.engines.streams import CallStream, ThreadStream
 from cxr_core.engines.tensorrt.stream import TensorRTStream
-from cxr_core.errors import BranchError, DataError, ModelError, RefusedError, UsageError
+from cxr_core.errors import BranchError, DataError, MachineError, ModelError, RefusedError, UsageError
 from cxr_core.evaluation.audits import require_answers_of_accuracy_mode
 from cxr_core.evaluation.scores import Scores, read_scores
 from cxr_core.progress import silent
@@ -30,6 +35,7 @@ FAST = BenchmarkConfig(
     throughput_batch=4, peak_seconds=0.02,
 )  # fmt: skip
 Built = Callable[..., Path]
+two_processors = pytest.mark.skipif(processors() < 2, reason="OpenVINO makes no more streams than there are processors")
 
 
 @pytest.fixture
@@ -42,10 +48,11 @@ def tensors(tmp_path: Path) -> Path:
 def run(
     engine: Path, reference: Path, out: Path, config: BenchmarkConfig = FAST, progress=silent, tensors=None, **opened
 ) -> dict:
+    opened = {"threads": 1} | opened
     return benchmark(
         engine=engine / "engine", engine_metadata=engine / "engine.json",
         reference=reference / "engine", reference_metadata=reference / "engine.json",
-        out=out, config=config, engine_config=EngineConfig(threads=1, **opened), progress=progress, tensors=tensors,
+        out=out, config=config, engine_config=EngineConfig(**opened), progress=progress, tensors=tensors,
     )  # fmt: skip
 
 
@@ -56,7 +63,7 @@ def test_an_engine_against_itself(name: str, built: Built, tmp_path: Path) -> No
     assert set(document) == {
         "backend", "precision", "device", "latency", "throughput",
         "reference", "ratio", "reason", "latencies_ms", "engine_digest", "median_ms", "warmup", "ended",
-        "drift", "cpu", *(["roofline"] if name != "fake" else []),
+        "drift", "cpu", *(["roofline", "execution"] if name != "fake" else []),
     }  # fmt: skip
     assert (document["backend"], document["precision"]) == (name, "fp32") and document["device"]
     assert document["ended"]["reason"] == "" and {"processors", "slowed_by"} <= set(document["cpu"])
@@ -67,7 +74,10 @@ def test_an_engine_against_itself(name: str, built: Built, tmp_path: Path) -> No
     assert latency["batch"] == 1 and latency["count"] >= 4 and latency["min_ms"] <= latency["median_ms"]
     assert throughput["batch"] == 4 and throughput["images"] == 4 * throughput["queries"]
     assert throughput["images_per_second"] == pytest.approx(throughput["images"] / throughput["seconds"])
-    assert set(document["reference"]) == {"latency", "throughput", "median_ms", "warmup"}
+    held = {} if name == "fake" else {"execution": {"streams": 1, "threads": 1}}
+    assert {k: v for k, v in document.items() if k == "execution"} == held
+    assert set(document["reference"]) == {"latency", "throughput", "median_ms", "warmup", *held}
+    assert "stream" not in document["reason"]
     assert document["ended"] == {"by": "floors", "rounds": 4, "reason": "", "seconds": document["ended"]["seconds"]}
     assert document["median_ms"]["low"] <= document["median_ms"]["value"] <= document["median_ms"]["high"]
     for warmed in (*document["warmup"].values(), *document["reference"]["warmup"].values()):
@@ -158,6 +168,81 @@ def test_throughput_may_be_of_several_streams(plan: Path, transfers: bool, monke
     rate = facts["throughput"]
     assert rate["queries"] % 3 == 0 and rate["images"] == 4 * rate["queries"]
     assert rate["images_per_second"] == pytest.approx(rate["images"] / rate["seconds"])
+
+
+@two_processors
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_a_processor_works_on_several_streams(name: str, built: Built, tmp_path: Path) -> None:
+    facts = run(built(name), built(name), tmp_path, FAST.model_copy(update={"streams": 2}), threads=2)
+    for one in (facts, facts["reference"]):
+        assert one["execution"] == {"streams": 2, "threads": 2} and "tuned_streams" not in one
+    assert "engine: throughput is that of 2 streams; reference: throughput is that of 2 streams" in facts["reason"]
+    assert facts["throughput"]["queries"] % 2 == 0 and facts["latency"]["batch"] == 1
+
+
+@pytest.mark.parametrize("transfers", [True, False])
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_streams_are_tuned_and_every_trial_is_told(
+    name: str, transfers: bool, built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind in (CallStream, OpenVINOStream):  # a processor copies nothing, so each query has images of its own anyway
+        monkeypatch.setattr(kind, "load", lambda *_: pytest.fail("one input over and over"))
+    config = FAST.model_copy(update={"streams": 0, "transfers": transfers})
+    facts = run(built(name), built(name), tmp_path, config, threads=2)
+    tuned, threads = facts["tuned_streams"], min(2, processors() if name == "openvino" else 2)
+    assert [one["streams"] for one in tuned["trials"]] == [1, 2][:threads]
+    rates = [one["images_per_second"]["value"] for one in tuned["trials"]]
+    assert tuned["streams"] == 1 + rates.index(max(rates)) == facts["execution"]["streams"]
+    assert {one["images_per_second"]["rounds"] for one in tuned["trials"]} == {4}
+    assert facts["reference"]["tuned_streams"] == tuned  # the engine itself: found once
+    assert json.loads((tmp_path / "benchmark.json").read_text())["tuned_streams"] == tuned
+    tried = ", ".join(str(one["streams"]) for one in tuned["trials"])
+    assert re.search(
+        rf"engine: throughput is that of {tuned['streams']} streams?, the best of {tried};", facts["reason"]
+    )
+
+
+def test_numbers_of_streams_that_are_tried() -> None:
+    assert [stream_counts(most) for most in (1, 2, 6, 8)] == [[1], [1, 2], [1, 2, 4, 6], [1, 2, 4, 8]]
+
+
+def test_streams_of_a_gpu_are_tuned_until_they_do_not_fit(plan: Path) -> None:
+    facts = run(plan, plan, plan / "out", FAST.model_copy(update={"streams": 0}), memory_mebibytes=3)
+    tuned = facts["tuned_streams"]
+    assert [(one["streams"], one["refused"] == "") for one in tuned["trials"]] == [(1, True), (2, True), (4, False)]
+    assert "4 streams of 1.3 MiB each" in tuned["trials"][-1]["refused"]
+    assert facts["execution"]["streams"] == tuned["streams"] and ", the best of 1, 2;" in facts["reason"]
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_more_streams_than_threads_are_refused(name: str, built: Built, tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match=r"3 streams asked for.*lower benchmark\.streams"):
+        run(built(name), built(name), tmp_path, FAST.model_copy(update={"streams": 3}), threads=2)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("streams", [0, 2])
+def test_a_backend_without_streams_says_so(streams: int, built: Built, tmp_path: Path) -> None:
+    facts = run(built("fake"), built("fake"), tmp_path, FAST.model_copy(update={"streams": streams}))
+    assert "engine: throughput is that of one stream, as this backend has no others" in facts["reason"]
+    assert "execution" not in facts
+
+
+@two_processors
+@pytest.mark.parametrize(("name", "kind"), [("openvino", OpenVINOStream), ("onnxruntime", ThreadStream)])
+def test_answers_of_every_stream_of_a_processor_are_looked_at(
+    name: str, kind: type, built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = kind.answers
+    seen: list[object] = []
+
+    def wrong(stream: object) -> Logits:
+        seen.extend([stream] if stream not in seen else [])
+        return answers(stream) + (1.0 if stream in seen[1:] else 0.0)
+
+    monkeypatch.setattr(kind, "answers", wrong)
+    with pytest.raises(BranchError, match="engine: query 1 answered otherwise while timed"):
+        run(built(name), built(name), tmp_path, FAST.model_copy(update={"streams": 2}), threads=2)
 
 
 def test_answers_of_every_stream_are_looked_at(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,11 @@ import pytest
 from cxr_doubles.graphs import METADATA, SIZE, images
 
 from cxr_core.config import EngineConfig
+from cxr_core.engines.contract import CpuExecution, Streaming
 from cxr_core.engines.engine import engine
 from cxr_core.engines.metadata import file_digest, read_metadata
 from cxr_core.engines.opening import open_engine
+from cxr_core.engines.processor import processors
 from cxr_core.engines.registry import backend
 from cxr_core.errors import MachineError, ModelError
 from cxr_core.refs import Precision
@@ -83,6 +85,37 @@ def test_answers_are_the_callers_own(name: str, built: Built) -> None:
         kept = first.copy()
         runner(some[2:])
     np.testing.assert_array_equal(first, kept)
+
+
+@pytest.mark.parametrize("name", [name for name in BACKENDS if name != "fake"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_streams_answer_like_calls_each_its_own_images(name: str, count: int, built: Built) -> None:
+    if name == "openvino" and count > processors():
+        pytest.skip("OpenVINO makes no more streams than there are processors")
+    folder, some = built(name), images(3 * count)
+    parts = [some[place::count] for place in range(count)]
+    runner, _ = open_engine(folder / "engine", folder / "engine.json", config=EngineConfig(threads=2))
+    assert isinstance(runner, Streaming)
+    with runner:
+        expected = [runner(part) for part in parts]
+        streams = runner.streams(count)
+        assert len(streams) == runner.execution.streams == count <= runner.most_streams
+        if isinstance(runner.execution, CpuExecution):
+            assert runner.execution.threads == min(2, processors() if name == "openvino" else 2)
+        for fed in (parts, [None] * count):  # with copies, then without
+            if fed[0] is None:
+                for stream, part in zip(streams, reversed(parts), strict=True):
+                    stream.load(part)
+                if isinstance(runner.execution, CpuExecution):
+                    assert all(np.isnan(stream.answers()).all() for stream in streams)  # nothing is left of before
+                expected.reverse()
+            for stream, part in zip(streams, fed, strict=True):
+                stream.begin(part)
+            for stream in reversed(streams):
+                stream.end()
+            assert [stream.bound_images for stream in streams] == [3] * count
+            for stream, answers in zip(streams, expected, strict=True):
+                np.testing.assert_allclose(stream.answers(), answers, atol=2e-4)
 
 
 @pytest.mark.parametrize("name", BACKENDS)

@@ -191,7 +191,8 @@ def test_streams_work_at_once_each_in_memory_of_its_own(graph: bool, make: Calla
     with opened(tmp_path, CONFIG.model_copy(update={"cuda_graph": graph})) as runner:
         whole = runner(fed)
         streams = runner.streams(3)
-        assert runner.streams(3) == streams and runner.streams(1) == streams[:1]
+        assert runner.streams(1) == streams[:1] and runner.execution.streams == 1
+        assert runner.streams(3) == streams
         for place, stream in enumerate(streams):
             stream.begin(fed[3 * place : 3 * place + 3])
         assert [len(queue.queue) > 0 for queue in cuda()._streams.values()] == [True] * 3  # enqueued, none waited for

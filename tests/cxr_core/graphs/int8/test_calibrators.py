@@ -1,10 +1,13 @@
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 
-from cxr_core.graphs.int8.calibrators import BINS, CALIBRATORS, Histogram, clips, histograms
+from cxr_core.graphs.answers import Answering
+from cxr_core.graphs.int8.calibrators import BINS, CALIBRATORS, Histogram, clips, histograms, thinned_histograms
 from cxr_core.graphs.int8.qdq import activations, named, quantisable
 from cxr_core.graphs.int8.rules import LEVELS
 
@@ -53,6 +56,38 @@ def test_zeros_of_a_relu_do_not_pull_the_clip_down(method: str) -> None:
 def test_a_tensor_that_is_always_zero_has_no_clip() -> None:
     for method in CALIBRATORS:
         assert clips({"dead": Histogram(np.full(BINS, 0, np.int64), 0.0)}, method) == {"dead": 0.0}
+
+
+@pytest.mark.parametrize("count", [8, 9, 11])
+def test_fewer_images_are_counted_as_they_would_be_alone_and_none_is_passed_again(
+    count: int, exported: Path, calibration: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = named(onnx.load(exported))
+    images = np.load(calibration)[:count]
+    tensors = activations(model, quantisable(model, ()))
+    alone = {len(images[::step]): histograms(model, tensors, images[::step]) for step in (1, 2, 4)}
+    passed: list[int] = []
+    session = Answering.__init__
+
+    def opened(answering: Answering, *given: Any) -> None:
+        session(answering, *given)
+        inner = answering.session
+        answering.session = SimpleNamespace(
+            run=lambda names, fed: (passed.append(len(fed["input"])), inner.run(names, fed))[1]
+        )
+
+    monkeypatch.setattr(Answering, "__init__", opened)
+    found = thinned_histograms(model, tensors, images, 2)
+    assert sum(passed) == 2 * count
+    assert list(found) == sorted(alone) and len(found) == 3
+    for size, expected in alone.items():
+        for name in tensors:
+            ours, theirs = found[size][name], expected[name]
+            assert ours.largest == pytest.approx(theirs.largest, rel=1e-5)
+            assert ours.counts.sum() == theirs.counts.sum()
+            # Other batches may be computed in another order, which moves a value over the edge of its bin.
+            assert np.abs(ours.counts - theirs.counts).sum() <= 0.001 * theirs.counts.sum()
+    assert any(len({one[name].largest for one in found.values()}) == 3 for name in tensors)  # ranges do differ
 
 
 def test_every_value_of_every_image_is_counted(exported: Path, calibration: Path) -> None:
