@@ -29,10 +29,10 @@ _BRANCH = ("precision", "backend")
 class Outcome:
     """What a run came to: its report's record, what stopped it, and the verdicts that are demanded and missing."""
 
-    report: Record | None
-    problem: CxrError | None
-    failures: list[dict[str, Any]]
-    missing_verdicts: list[str]
+    report: Record | None = None
+    problem: CxrError | None = None
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    missing_verdicts: list[str] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
