@@ -14,6 +14,8 @@ from tasks.place import current_store, lock_table
 from tasks.stage import stage
 from tests.cxr_core.mirror.conftest import content_of
 
+pytestmark = pytest.mark.slow  # starts a server
+
 
 @stage("split", core="cxr_core.data.split:split")
 def hit() -> dict[str, Any]:
