@@ -130,6 +130,20 @@ def unsupported(profile: Profile) -> Iterator[str]:
             yield f"{name} cannot run {without} here: {reason}"
 
 
+def cannot(backend: str, precision: Precision) -> str:
+    """How a sentence begins that says what a machine cannot run, for whoever reads it elsewhere."""
+    return f"{backend} cannot run {precision}"
+
+
+def incapable() -> Iterator[str]:
+    """A sentence for every backend and precision that this machine cannot run."""
+    for name in registry.known_backends():
+        for precision in Precision:
+            support = registry.backend(name).support(precision)
+            if support.level == "unsupported":
+                yield f"{cannot(name, precision)}: {support.reason}"
+
+
 def _check_version() -> None:
     """Its parameters and what the person saw in the form are that version's."""
     registered_by = os.environ.get("CXR_REGISTERED_BY") or __version__

@@ -24,6 +24,7 @@ def part(
     what: Part,
     run: str,
     started: str,
+    age: float,
     settings: dict[str, Any],
     parameters: dict[str, Any],
     code: str,
@@ -34,7 +35,8 @@ def part(
     Args:
         what: train (from the radiographs to a graph that passed the gate), or engines (every branch).
         run: The run's id.
-        started: When it started; only records made since count as computed anew.
+        started: When it started, by its machine's clock.
+        age: Seconds from then until it asked: no record older than that, by this machine's clock, is computed anew.
         settings: Its profile.
         parameters: Its parameters; paths are of this machine.
         code: The digest of its machine's code.
@@ -48,7 +50,10 @@ def part(
         )
     profile = profile_from_mapping(settings, f"of run {run}")
     with current_store().lease(f"{what} of run {run}"):
-        return _leased(what, _inputs(what, profile, parameters), parameters, started, spine)
+        began = runs.begin(
+            str(flow_run.id), str(flow_run.name), _inputs(what, profile, parameters), parameters, started, age
+        )
+        return _leased(what, began, spine)
 
 
 def _inputs(what: Part, profile: Profile, parameters: Mapping[str, Any]) -> Inputs:
@@ -57,20 +62,19 @@ def _inputs(what: Part, profile: Profile, parameters: Mapping[str, Any]) -> Inpu
     return Inputs(profile, ELSEWHERE, "read by the machine that trains", current_store().root)
 
 
-def _leased(what: Part, inputs: Inputs, parameters: dict[str, Any], started: str, spine: str | None) -> State[Any]:
-    run = runs.begin(str(flow_run.id), str(flow_run.name), inputs, parameters, started)
+def _leased(what: Part, run: runs.Run, spine: str | None) -> State[Any]:
     work = Work(run, Ledger())
     with accounted(run):
         if what == "train":
             problem = work.attempt(work.shared_stages)
         else:
-            for text in unsupported(inputs.profile):
+            for text in unsupported(run.inputs.profile):
                 get_run_logger().warning(text)
             given = Spine.of(Ledger().adopt(placing.take(str(spine))))
             problem = work.attempt(lambda: work.engines(given))
         summary = run.finish(
             work.ledger,
-            runs.Outcome(None, problem, work.ledger.failures(), []),
+            runs.Outcome(problem=problem, failures=work.ledger.failures()),
             outcomes=[outcome.model_dump(mode="json") for outcome in work.outcomes],
         )
     placing.send(run.run_id)

@@ -112,8 +112,8 @@ def pipeline_body(parameters: Mapping[str, Any]) -> State[Any]:
 
 def _leased_body(parameters: Mapping[str, Any]) -> State[Any]:
     inputs = settle(**parameters, pool=placing.own_pool())
-    placing.check(inputs.pools)
-    for text in unsupported(inputs.profile) if "engines" not in inputs.pools else ():
+    there = placing.check(inputs)
+    for text in there if "engines" in inputs.pools else unsupported(inputs.profile):
         get_run_logger().warning(text)
     run = runs.begin(str(flow_run.id), str(flow_run.name), inputs, parameters)
     work = Work(run, Ledger())
@@ -374,7 +374,7 @@ class Work:
     def submit(self, task: StageTask, precision: Precision, backend: str, **parameters: Any) -> Entry:
         asked = self.run.parameters
         again = asked.get("rebuild") == "engines" or f"{precision}@{backend}" in (asked["refresh"] or ())
-        chosen = refreshed(task, datetime.fromisoformat(self.run.started).timestamp()) if again else task
+        chosen = refreshed(task, self.run.since) if again else task
         return self.ledger.submit(chosen, precision=precision, backend=backend, **parameters)
 
     def reported(self, problem: CxrError | None) -> runs.Outcome:

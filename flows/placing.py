@@ -9,12 +9,11 @@ import difflib
 import hashlib
 import json
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -27,15 +26,15 @@ from prefect.context import FlowRunContext
 from prefect.deployments import run_deployment
 from prefect.states import Cancelling
 
-import cxr_core
 from cxr_core.code import code_digests
 from cxr_core.errors import BranchError, MachineError, MirrorError, MissingArtifact, UsageError
 from cxr_core.mirror import Document, Mirror, Report, pull_run, push
 from flows import runs
-from flows.inputs import Part
+from flows.inputs import Inputs, Part, cannot
 from flows.ledger import Ledger
 from flows.registering import workers_of
-from flows.submitting import why_it_waits
+from flows.settings import POOL, PROJECT
+from flows.submitting import ended, why_it_waits
 from tasks.mirroring import mirror_url
 from tasks.place import current_store
 
@@ -55,19 +54,23 @@ def own_pool() -> str | None:
     return context.flow_run.work_pool_name if context and context.flow_run else None
 
 
-def check(pools: Mapping[Part, str]) -> None:
-    """Say before the first stage what would stop a part from being sent.
+def check(inputs: Inputs) -> list[str]:
+    """Say before the first stage what would stop a part from being sent; returns what its machine cannot run.
 
     Raises:
         UsageError: this worker has no mirror, or nobody has ever joined a pool.
         MirrorError: the mirror cannot be reached.
     """
+    pools = inputs.pools
     if not pools:
-        return
+        return []
     needed_mirror().format()
     with get_client(sync_client=True) as client:
         parts = client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=[PART])))
     refuse_unknown(pools, {part.name for part in parts})
+    told = {part.name: part.description or "" for part in parts}.get(pools.get("engines", ""), "")
+    asked = [cannot(backend, p) for backend in inputs.profile.backends for p in inputs.profile.precisions]
+    return [f"in pool {pools['engines']}, {line}" for line in told.splitlines() if line.partition(": ")[0] in asked]
 
 
 def refuse_unknown(pools: Mapping[Part, str], joined: Collection[str]) -> None:
@@ -78,6 +81,11 @@ def refuse_unknown(pools: Mapping[Part, str], joined: Collection[str]) -> None:
     """
     for part, pool in pools.items():
         if pool not in joined:
+            if pool == POOL:  # of a run in a terminal, which is in no pool
+                raise UsageError(
+                    f"placement.{part}: {pool} is the pool of `cxr serve`, and this run is not in it; leave the field "
+                    "blank, or start `cxr serve` with this CXR_STORE: the run is then given to its worker"
+                )
             near = difflib.get_close_matches(pool, joined, n=1)
             hint = f"did you mean {near[0]}?" if near else f"joined are {', '.join(sorted(joined)) or 'none'}."
             raise UsageError(f"placement.{part}: no machine has joined work pool {pool}; {hint} {_how_to_join(pool)}")
@@ -100,9 +108,9 @@ def needed_mirror() -> Mirror:
 
 @cache
 def code() -> str:
-    """The digest of all code that keys can see: two machines with the same compute the same from the same."""
-    root = Path(cxr_core.__file__).parent
-    modules = [".".join(file.relative_to(root.parent).with_suffix("").parts) for file in sorted(root.rglob("*.py"))]
+    """The digest of all code that decides keys and results: two machines with the same compute the same."""
+    files = sorted(file for room in ("cxr_core", "tasks", "flows") for file in (PROJECT / room).rglob("*.py"))
+    modules = [".".join(file.relative_to(PROJECT).with_suffix("").parts) for file in files]
     return hashlib.sha256(json.dumps(code_digests(modules)).encode()).hexdigest()
 
 
@@ -124,6 +132,7 @@ def compute_there(run: runs.Run, part: Part, spine: str | None = None) -> tuple[
         "what": part,
         "run": run.run_id,
         "started": just_before(run.started),
+        "age": (datetime.now(UTC) - datetime.fromisoformat(run.started)).total_seconds(),
         "settings": run.inputs.profile.model_dump(mode="json"),
         "parameters": json.loads(json.dumps(dict(run.parameters), default=str)),
         "code": code(),
@@ -145,9 +154,11 @@ def compute_there(run: runs.Run, part: Part, spine: str | None = None) -> tuple[
 def hand_over(run: runs.Run, ledger: Ledger) -> str:
     """Leave in the mirror what this run has computed here, for the part that needs it; returns that account's id."""
     handed = replace(run, run_id=str(uuid4()), started=just_before(run.started), earlier={})
-    handed.finish(ledger, runs.Outcome(None, None, [], []))
-    send(handed.run_id)
-    current_store().drop_run(handed.run_id)
+    try:
+        handed.finish(ledger, runs.Outcome())
+        send(handed.run_id)
+    finally:  # it is no run of this store, least of all one that completed
+        current_store().drop_run(handed.run_id)
     return handed.run_id
 
 
@@ -164,19 +175,21 @@ def send(run_id: str) -> None:
 
 
 def take(run_id: str) -> dict[str, Any]:
-    """A run's account from the mirror, with its records and all that they name; it becomes no run of this store.
+    """A run's account from the mirror, with its records and all that they name; it becomes no new run of this store.
 
     Raises:
         MissingArtifact: the mirror has no such run.
         StoreError: something did not come.
     """
     store = current_store()
+    own = any(run.run_id == run_id for run in store.runs())  # of a worker that shares this store
     report = pull_run(store, needed_mirror(), run_id)
     try:
         account = store.read_run(run_id)
     except UsageError:
         raise _stuck(run_id, report) from None
-    store.drop_run(run_id)  # its artifacts stay by the lease of the run that takes them
+    if not own:
+        store.drop_run(run_id)  # its artifacts stay by the lease of the run that takes them
     return account
 
 
@@ -198,20 +211,20 @@ def _follow(run_id: UUID, part: Part, pool: str) -> State[Any]:
     """Wait for the part's end; if this run stops waiting, the part is cancelled."""
     with get_client(sync_client=True) as client:
         try:
-            return _ended(client, run_id, part, pool)
+            return ended(client, run_id, _patience(client, run_id, part, pool), _POLL_SECONDS)
         except BaseException:
             with suppress(httpx.HTTPError):  # a server that is gone must not hide why
                 client.set_flow_run_state(run_id, Cancelling())  # one that no worker has taken is Cancelled at once
             raise
 
 
-def _ended(client: SyncPrefectClient, run_id: UUID, part: Part, pool: str) -> State[Any]:
+def _patience(client: SyncPrefectClient, run_id: UUID, part: Part, pool: str) -> Callable[[State[Any] | None], None]:
+    """With a part that nobody takes: long where its pool has a worker, and then with a word; else it has an end."""
     began = seen = time.monotonic()
     told = False
-    while True:
-        state: State[Any] | None = client.read_flow_run(run_id).state
-        if state is not None and state.is_final():
-            return state
+
+    def look(state: State[Any] | None) -> None:
+        nonlocal seen, told
         now, waits = time.monotonic(), state is None or state.is_scheduled() or state.is_pending()
         if not waits or any(worker["status"] == "ONLINE" for worker in workers_of(client, pool)):
             seen = now
@@ -222,4 +235,5 @@ def _ended(client: SyncPrefectClient, run_id: UUID, part: Part, pool: str) -> St
         if waits and not told and now - began > _UNHURRIED:
             told = True
             get_run_logger().warning("%s in pool %s: %s", part, pool, why_it_waits(client, run_id))
-        time.sleep(_POLL_SECONDS)
+
+    return look

@@ -41,6 +41,7 @@ DEPLOYMENTS = ("full/full", "full/nightly", "precision-branch/precision-branch")
 NIGHTLY = "full/nightly"
 _FILE = settings.PROJECT / "deployments" / "prefect.yaml"
 _MISSED = timedelta(seconds=60)
+_ABOUT_PART = "A part of a run whose profile places it in this pool. Started by that run, never by hand."
 
 
 def register(environment: Mapping[str, str], notify: str | None = None) -> None:
@@ -73,11 +74,14 @@ def register(environment: Mapping[str, str], notify: str | None = None) -> None:
 def join(pool: str, environment: Mapping[str, str]) -> None:
     """The pool of a second machine and its deployment of ``part`` are on the server that Prefect is set to.
 
+    The deployment's description says what this machine cannot run, so that a run can tell before it trains.
+
     Raises:
         MachineError: Prefect refused; the message is its own.
     """
     from prefect.types.entrypoint import EntrypointType
 
+    from flows.inputs import incapable
     from flows.part import part
 
     with get_client(sync_client=True) as client:
@@ -85,7 +89,7 @@ def join(pool: str, environment: Mapping[str, str]) -> None:
     # By the module's name: where its file is, and its store, are the affair of whoever works for the pool.
     deployed: Any = part.to_deployment(
         pool, tags=["cxr"], version=__version__, work_pool_name=pool, entrypoint_type=EntrypointType.MODULE_PATH,
-        description="A part of a run whose profile places it in this pool. Started by that run, never by hand.",
+        description="\n".join([_ABOUT_PART, *incapable()]),
     )  # fmt: skip
     deployed.apply()
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,10 +30,10 @@ _BRANCH = ("precision", "backend")
 class Outcome:
     """What a run came to: its report's record, what stopped it, and the verdicts that are demanded and missing."""
 
-    report: Record | None
-    problem: CxrError | None
-    failures: list[dict[str, Any]]
-    missing_verdicts: list[str]
+    report: Record | None = None
+    problem: CxrError | None = None
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    missing_verdicts: list[str] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
@@ -57,7 +58,7 @@ class Outcome:
 
 @dataclass
 class Run:
-    """An account in the making."""
+    """An account in the making; records from before ``since`` (seconds since 1970) are those of other runs."""
 
     run_id: str
     name: str
@@ -69,6 +70,7 @@ class Run:
     looks_at_test: int = 0
     earlier: dict[str, Any] = field(default_factory=dict)
     retried: bool = False
+    since: float = 0.0
 
     def account(self, state: str) -> dict[str, Any]:
         """What is known from the start."""
@@ -135,13 +137,24 @@ class Run:
         return account
 
 
-def begin(run_id: str, name: str, inputs: Inputs, parameters: Mapping[str, Any], started: str | None = None) -> Run:
-    """Open the account; it is on disk before the first stage, so that an interrupted run is seen as such."""
+def begin(
+    run_id: str,
+    name: str,
+    inputs: Inputs,
+    parameters: Mapping[str, Any],
+    started: str | None = None,
+    age: float | None = None,
+) -> Run:
+    """Open the account; it is on disk before the first stage, so that an interrupted run is seen as such.
+
+    ``started`` and ``age`` (seconds) are those of a run on another machine, whose clock may differ from this one's.
+    """
     run = Run(run_id, name, inputs, parameters, started or _now())
     with suppress(UsageError):  # a retry goes on with the account of the run that it retries
         before = current_store().read_run(run_id)
         run.started, run.earlier = before["started"], before.get("records", {})
         run.retried = before["state"] in {"completed", "failed"}
+    run.since = datetime.fromisoformat(run.started).timestamp() if age is None else time.time() - age
     current_store().write_run(run_id, {**run.account("running"), "records": run.earlier})
     return run
 

@@ -5,7 +5,7 @@ Such a run belongs to a deployment, which is what makes *Retry* in the UI work.
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -59,7 +59,7 @@ def follow(run_id: UUID) -> State[Any]:
     """
     with get_client(sync_client=True) as client:
         try:
-            return _ended(client, run_id)
+            return ended(client, run_id, _watching(client, run_id))
         except httpx.HTTPError as error:
             raise MachineError(
                 f"the server no longer answers ({error}); the run may go on: look again once it is up, with cxr report"
@@ -72,19 +72,34 @@ def follow(run_id: UUID) -> State[Any]:
             raise
 
 
-def _ended(client: SyncPrefectClient, run_id: UUID) -> State[Any]:
-    shown: set[UUID] = set()
-    said = False
-    began = time.monotonic()
+def ended(
+    client: SyncPrefectClient,
+    run_id: UUID,
+    meanwhile: Callable[[State[Any] | None], None],
+    every: float = _POLL_SECONDS,
+) -> State[Any]:
+    """Wait for a flow run's end; ``meanwhile`` is given its state ``every`` so many seconds."""
     while True:
         state: State[Any] | None = client.read_flow_run(run_id).state
         if state is not None and state.is_final():
             return state
+        meanwhile(state)
+        time.sleep(every)
+
+
+def _watching(client: SyncPrefectClient, run_id: UUID) -> Callable[[State[Any] | None], None]:
+    shown: set[UUID] = set()
+    said = False
+    began = time.monotonic()
+
+    def look(state: State[Any] | None) -> None:
+        nonlocal said
         if not said and state is not None and state.is_scheduled() and time.monotonic() - began > _UNHURRIED:
             said = True
             say(why_it_waits(client, run_id))
         _show(client, run_id, shown)
-        time.sleep(_POLL_SECONDS)
+
+    return look
 
 
 def _is_final(client: SyncPrefectClient, run_id: UUID) -> bool:

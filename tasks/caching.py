@@ -6,13 +6,16 @@ Locks are ``flock``, which the kernel frees when a holder is killed.
 """
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prefect import Task
 from prefect.cache_policies import CachePolicy
+from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 from prefect.filesystems import WritableFileSystem
 
@@ -24,6 +27,7 @@ from tasks.mirroring import came_from_mirror
 from tasks.place import current_store, lock_table
 
 _TURN = 0.5  # seconds
+_last = threading.local()  # the lock that this thread took last
 
 
 class RecordStorage(WritableFileSystem):
@@ -98,7 +102,10 @@ class StoreLocks:
     def acquire_lock(
         self, key: str, holder: str, acquire_timeout: float | None = None, hold_timeout: float | None = None
     ) -> bool:
-        return _patiently(lambda seconds: self._table.acquire(key, holder, seconds), acquire_timeout)
+        taken = _patiently(lambda seconds: self._table.acquire(key, holder, seconds), acquire_timeout)
+        if taken:
+            _last.lock = key, holder
+        return taken
 
     async def aacquire_lock(
         self, key: str, holder: str, acquire_timeout: float | None = None, hold_timeout: float | None = None
@@ -119,6 +126,17 @@ class StoreLocks:
 
     async def await_for_lock(self, key: str, timeout: float | None = None) -> bool:
         return await asyncio.to_thread(self.wait_for_lock, key, timeout)
+
+
+def give_back(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> None:
+    """Free the key of a task that has failed, if it is locked still; a hook, called in the thread of that task.
+
+    Prefect's rollback does nothing where the transaction counts as committed. A hit does from the moment it is found,
+    so one that is withdrawn before it is read would stay locked as long as this process lives.
+    """
+    key, holder = getattr(_last, "lock", ("", ""))
+    if lock_table().is_holder(key, holder):
+        lock_table().release(key, holder)
 
 
 def _patiently(attempt: Callable[[float], bool], timeout: float | None) -> bool:

@@ -25,20 +25,20 @@ def current_store() -> Store:
     Raises:
         StoreError: it cannot be used; the message says why and what to do.
     """
-    return _opened(store_root())
-
-
-@cache
-def _opened(root: Path) -> Store:
-    return Store.open(root)
-
-
-@cache
-def _table(root: Path) -> FlockTable:
-    return Store.open(root).lock_table()
+    return _opened(store_root())[0]
 
 
 def lock_table() -> FlockTable:
     """The key locks of this process on the current store; one table, so that its threads exclude each other."""
+    return _opened(store_root())[1]
+
+
+def _opened(root: Path) -> tuple[Store, FlockTable]:
     with _opening:
-        return _table(store_root())
+        return _once(root)
+
+
+@cache
+def _once(root: Path) -> tuple[Store, FlockTable]:
+    store = Store.open(root)
+    return store, store.lock_table()

@@ -34,7 +34,7 @@ from cxr_core.errors import CxrError
 from cxr_core.refs import Record, Ref
 from cxr_core.store import Store
 from cxr_core.store.disk import translated
-from tasks.caching import ContentKey, RecordStorage, StoreLocks
+from tasks.caching import ContentKey, RecordStorage, StoreLocks, give_back
 from tasks.key import key_of, keyed
 from tasks.place import current_store
 from tasks.progress import Reporter
@@ -138,6 +138,7 @@ def stage(
             persist_result=True,
             result_serializer="json",
             cache_result_in_memory=False,
+            on_failure=[give_back],
             cache_policy=ContentKey(parts=declared.parts).configure(
                 lock_manager=StoreLocks(), isolation_level=IsolationLevel.SERIALIZABLE
             ),

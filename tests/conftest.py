@@ -101,6 +101,17 @@ def _said(output: str) -> str:
 SMOKE = ("run", "--profile", "smoke", "--data", "phantom")
 
 
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Prefect's own server on a database of its own; flows and clients of this process find it."""
+    from prefect.settings import PREFECT_HOME, PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
+    from prefect.testing.utilities import prefect_test_harness
+
+    home = tmp_path_factory.mktemp("prefect")
+    with temporary_settings({PREFECT_HOME: home, PREFECT_SERVER_ANALYTICS_ENABLED: False}), prefect_test_harness(120):
+        yield
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     """A fresh place."""

@@ -19,6 +19,7 @@ from tests.serving import DOUBLES, Served, serving, until, with_doubles
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 PROFILE = {"profile_file": str(DOUBLES / "doubles.yaml"), "data": "phantom", "backends": ["openvino", "fake"]}
+BEATS = {"PREFECT_WORKER_HEARTBEAT_SECONDS": "2"}  # a worker that is gone counts as such after three of them
 REDONE = ["accuracy[int8@fake]", "benchmark[int8@fake]", "engine[int8@fake]"]
 
 
@@ -128,24 +129,32 @@ def test_training_here_engines_there_and_a_failed_branch_redone_on_its_pool(
         assert _graphs(here) == _graphs(there)
 
 
-def test_training_there_engines_here_and_a_pool_that_nobody_works_for(
+def test_training_and_engines_on_two_other_machines_and_a_pool_that_nobody_works_for(
     machines: tuple[Place, Place, Served, dict[str, str], Path],
 ) -> None:
     here, there, served, shared, _ = machines
-    placed = {**PROFILE, "overrides": {"placement": {"train": "rocm"}}}
-    with working(there, served, "rocm", **shared):
+    placed = {**PROFILE, "overrides": {"placement": {"train": "rocm", "engines": "nvidia"}}}
+    third = Place(there.folder.with_name("third"))
+    third.folder.mkdir()
+    with working(there, served, "rocm", **shared, **BEATS), working(third, served, "nvidia", **shared, **BEATS):
         run_id = served.start("full/full", **placed)
         assert served.ended(run_id)["type"] == "COMPLETED", served.state(run_id)["message"]
-        part = _part(served, run_id, "train")
-        assert {"train", "export", "parity"} <= set(_completed(there, part["id"]))
-        assert not {"train", "export", "parity"} & {row["name"] for row in _rows(served, run_id)}
+        trained, built = (_part(served, run_id, what) for what in ("train", "engines"))
+        assert [part["work_pool_name"] for part in (trained, built)] == ["rocm", "nvidia"]
+        assert {"train", "export", "parity"} <= set(_completed(there, trained["id"]))
+        assert {f"engine[{p}@openvino]" for p in ("fp32", "int8")} <= set(_completed(third, built["id"]))
+        mine = {row["name"] for row in _rows(served, run_id)}
+        assert {"compare", "report"} <= mine
+        assert mine.isdisjoint(_completed(there, trained["id"]) + _completed(third, built["id"]))
         assert _account(here, run_id)["data"]["folder"].startswith(str(there.store))
         assert len(_graphs(there)) == 1
-        assert _graphs(here) == _graphs(there)
+        assert _graphs(here) == _graphs(there) == _graphs(third)
+        for place, own in ((there, trained), (third, built)):  # what came for a part is no run of its machine
+            assert [run.run_id for run in Store.open(place.store).runs()] == [own["id"]]
         assert here.json("report", "--run", run_id)["lost"] == []
 
         foreign = {"what": "train", "run": run_id, "settings": {}, "parameters": {}, "code": "0" * 64}
-        refused = served.start("part/rocm", **foreign, started=datetime.now(UTC).isoformat())
+        refused = served.start("part/rocm", **foreign, started=datetime.now(UTC).isoformat(), age=0)
         assert "bring both machines to the same commit" in served.ended(refused)["message"]
 
     # Nobody works for the pool any more: said in the run, and Retry goes on once somebody does.
@@ -154,11 +163,13 @@ def test_training_there_engines_here_and_a_pool_that_nobody_works_for(
     assert (state["type"], "which has no worker" in state["message"]) == ("FAILED", True), state["message"]
     assert "cxr worker rocm --api" in state["message"]
     assert served.state(_part(served, alone, "train")["id"])["type"] == "CANCELLED"
-    with working(there, served, "rocm", **shared):
+    with working(there, served, "rocm", **shared), working(third, served, "nvidia", **shared):
         served.retry(alone)
         until(lambda: served.state(alone)["type"] != "FAILED", 30, "the retry")
         assert served.ended(alone)["type"] == "COMPLETED", served.state(alone)["message"]
         assert _completed(there, _part(served, alone, "train")["id"]) == []
+        assert _completed(third, _part(served, alone, "engines")["id"]) == []
+    assert third.json("store", "verify")["new_damage"] == []
 
 
 def _rows(served: Served, run_id: str) -> Any:

@@ -1,17 +1,22 @@
 """Parts placed in other pools: what is refused before anything is sent, and how an account passes the mirror."""
 
+import os
+import time
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cxr_core.code import code_digests
 from cxr_core.errors import DamagedArtifact, MachineError, MirrorError, MissingArtifact, UsageError
 from cxr_core.refs import Record
 from flows import placing, runs, serving
 from flows.inputs import settle
 from flows.ledger import Entry, Ledger, Past
 from flows.part import part
+from tasks.caching import RecordStorage
 from tasks.place import current_store
 from tests.conftest import Place
 from tests.cxr_core.mirror.conftest import recorded
@@ -49,20 +54,20 @@ def test_what_a_rerun_takes_as_data() -> None:
 
 
 def test_without_a_mirror_a_placement_is_refused_and_a_plain_run_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    placing.check({})
+    assert placing.check(settle(profile="smoke", data="phantom")) == []
     with pytest.raises(UsageError, match="same CXR_MIRROR") as refused:
-        placing.check({"train": "rocm"})
+        placing.check(settle(**PLACED))
     assert refused.value.exit_code == 2
     monkeypatch.setenv("CXR_MIRROR", "ftp://elsewhere/cxr")
     with pytest.raises(UsageError, match="s3://"):
-        placing.check({"train": "rocm"})
+        placing.check(settle(**PLACED))
 
 
 def test_a_mirror_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CXR_MIRROR", f"file://{tmp_path}/file/mirror")
     with pytest.raises(MirrorError, match="file/mirror"):
-        placing.check({"train": "rocm"})
+        placing.check(settle(**PLACED))
 
 
 def test_a_pool_that_nobody_has_joined_is_named_with_how_to_join() -> None:
@@ -73,13 +78,21 @@ def test_a_pool_that_nobody_has_joined_is_named_with_how_to_join() -> None:
         placing.refuse_unknown({"train": "rocm"}, ())
 
 
+def test_a_run_in_a_terminal_is_not_in_the_server_s_own_pool_and_is_told_how_to_be() -> None:
+    pools = settle(profile="smoke", overrides={"placement": {"train": "cxr"}}).pools
+    with pytest.raises(UsageError, match=r"cxr is the pool of `cxr serve`.*leave the field blank") as refused:
+        placing.refuse_unknown(pools, {"nvidia"})
+    assert "cxr worker" not in str(refused.value)  # which refuses that pool
+
+
 def test_a_second_machine_does_not_join_the_server_s_own_pool() -> None:
     with pytest.raises(UsageError, match="choose another name"):
         serving.join("cxr", "http://127.0.0.1:9", None)
 
 
 def test_a_part_without_a_mirror_or_of_other_code_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked: dict[str, Any] = {"what": "train", "run": "r", "started": "", "settings": {}, "parameters": {}}
+    asked: dict[str, Any] = {"what": "train", "run": "r", "settings": {}, "parameters": {}}
+    asked |= {"started": "", "age": 0.0}
     with pytest.raises(UsageError, match="same CXR_MIRROR"):
         part.fn(**asked, code=placing.code())
     monkeypatch.setenv("CXR_MIRROR", f"file://{tmp_path}/mirror")
@@ -89,8 +102,17 @@ def test_a_part_without_a_mirror_or_of_other_code_is_refused(monkeypatch: pytest
         part.fn(**asked, code=placing.code())
 
 
-def test_code_is_that_of_every_module_and_the_same_each_time() -> None:
+def test_code_is_that_of_every_module_and_the_same_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    digests: dict[str, str] = {}
+
+    def noted(modules: Iterable[str]) -> dict[str, str]:
+        digests.update(code_digests(modules))
+        return digests
+
+    monkeypatch.setattr(placing, "code_digests", noted)
+    placing.code.cache_clear()
     digest = placing.code()
+    assert {"cxr_core/graphs/export.py", "tasks/engine.py", "flows/pipeline.py"} <= digests.keys()
     placing.code.cache_clear()
     assert digest == placing.code()
     assert len(digest) == 64
@@ -99,6 +121,21 @@ def test_code_is_that_of_every_module_and_the_same_each_time() -> None:
 def test_a_run_is_later_than_its_parts() -> None:
     now = datetime.now(UTC).isoformat(timespec="microseconds")
     assert datetime.fromisoformat(now) - datetime.fromisoformat(placing.just_before(now)) == timedelta(microseconds=1)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=1), -timedelta(hours=1)])
+def test_what_a_part_computes_anew_is_told_by_its_own_clock(ahead: timedelta) -> None:
+    record = recorded(current_store(), "export", {})
+    file = current_store().root / "actions" / record.key
+    inputs = settle(profile="smoke", data="phantom")
+    by_theirs = (datetime.now(UTC) + ahead).isoformat(timespec="microseconds")
+    asked = runs.begin("part", "part", inputs, {}, started=by_theirs, age=300.0)
+    storage = RecordStorage(since=asked.since)
+    assert storage.read_path(record.key)  # of an earlier attempt, or of this one
+    os.utime(file, (time.time() - 301, time.time() - 301))
+    with pytest.raises(MissingArtifact, match="to be computed anew"):
+        storage.read_path(record.key)
+    assert asked.account("running")["started"] == by_theirs  # by which it is ordered beside its run
 
 
 def _account() -> tuple[runs.Run, dict[str, Any], Record]:
@@ -160,6 +197,19 @@ def test_an_account_passes_the_mirror_with_all_that_it_names_and_becomes_no_run(
         placing.take("here")
 
 
+def test_a_part_whose_worker_shares_the_store_keeps_its_account(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CXR_MIRROR", f"file://{tmp_path}/mirror")
+    run, given, _ = _account()
+    ledger = Ledger()
+    ledger.adopt(given)
+    left = run.finish(ledger, runs.Outcome())
+    placing.send("here")
+    assert placing.take("here")["records"] == left["records"]
+    assert [known.run_id for known in current_store().runs()] == ["here"]
+
+
 def test_what_did_not_pass_the_mirror_whole_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CXR_MIRROR", f"file://{tmp_path}/mirror")
     run, given, record = _account()
@@ -174,6 +224,11 @@ def test_what_did_not_pass_the_mirror_whole_is_an_error(monkeypatch: pytest.Monk
     monkeypatch.setenv("CXR_MIRROR", f"file://{tmp_path}/empty")
     with pytest.raises(MirrorError, match=r"did not pass the mirror.*store verify"):
         placing.hand_over(run, ledger)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CXR_MIRROR", f"file://{tmp_path}/file/mirror")
+    with pytest.raises(MirrorError, match="file/mirror"):
+        placing.hand_over(run, ledger)
+    assert [known.run_id for known in current_store().runs()] == ["here"]  # none that says it completed
     monkeypatch.setenv("CXR_MIRROR", f"file://{tmp_path}/mirror")
     monkeypatch.setenv("CXR_STORE", str(tmp_path / "other"))
     with pytest.raises(MirrorError, match=r"push .*--force.*Then Retry"):
