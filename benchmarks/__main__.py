@@ -1,10 +1,13 @@
 """``make bench``: every ratio, printed as a table and written to ``docs/results/``.
 
 python -m benchmarks [NAME ...] [--rounds N]
+
+Where ``CXR_BENCH_PROFILE`` names a profile, or a YAML file, the result's name ends with that name.
 """
 
 import argparse
 import json
+import os
 import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -50,8 +53,9 @@ def main() -> None:
         table.add_row(*pair.row())
     Console(width=150).print(f"{processor()}", table, highlight=False)
     RESULTS.mkdir(parents=True, exist_ok=True)
+    of = f"-{Path(asked).stem}" if (asked := os.environ.get("CXR_BENCH_PROFILE")) else ""
     for name in chosen.names:
-        (RESULTS / f"bench-{name}.json").write_text(
+        (RESULTS / f"bench-{name}{of}.json").write_text(
             json.dumps(
                 {
                     "processor": processor(),
@@ -67,8 +71,6 @@ def main() -> None:
 
 def processor() -> str:
     """The processor's own name, and how many there are."""
-    import os
-
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     name = next(
         (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()

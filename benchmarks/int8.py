@@ -7,7 +7,6 @@ then judged once more on the validation split, which neither has seen. Speed is 
 between which our search chooses: everything quantised that may be, and float32. Needs ``pip install -e '.[bench]'``.
 """
 
-import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.pairs import Beside, Paired, in_turns, seconds
+from benchmarks.prepared import prepared, profile_asked
 
 _BATCH = 32
 _FEWEST = 16
@@ -43,13 +43,9 @@ class _Judge:
 
 def measure(rounds: int) -> list[Paired | Beside]:
     """One search a side and calibration size; speeds in ``rounds`` rounds, on one thread."""
-    from cxr_core.config import load_profile
-    from flows.settings import PROFILES
-
     if find_spec("nncf") is None:
         raise SystemExit("nncf is not installed; it is the other side: pip install -c constraints.txt -e '.[bench]'")
-    name = os.environ.get("CXR_BENCH_PROFILE", "smoke")
-    profile = load_profile(Path(name) if name.endswith(".yaml") else PROFILES / f"{name}.yaml")
+    profile = profile_asked("smoke")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         tensors, graph = _trained(folder, profile)
@@ -173,31 +169,12 @@ def _compiled(model: Any) -> Any:
 
 def _trained(folder: Path, profile: Any) -> tuple[Path, Path]:
     """Tensors and the graph of a network trained on them, by the stages of the workflow itself."""
-    from cxr_core.data.ingest import ingest
-    from cxr_core.data.phantom import write_phantoms
-    from cxr_core.data.split import split
-    from cxr_core.data.tensors import tensors
     from cxr_core.graphs.export import export
     from cxr_core.training.loop import train
 
-    radiographs = Path(os.environ.get("CXR_DATA", folder / "phantoms"))
-    if "CXR_DATA" not in os.environ:
-        write_phantoms(radiographs, profile.phantom)
-    for name in ("ingest", "split", "tensors", "train", "work", "export"):
+    tensors, filter = prepared(folder, profile).tensors, profile.tensors.filter
+    for name in ("train", "work", "export"):
         (folder / name).mkdir()
-    manifest, table = folder / "ingest/manifest.csv", folder / "split/split.csv"
-    ingest(folder=radiographs, out=folder / "ingest", config=profile.data)
-    split(manifest=manifest, thumbs=folder / "ingest/thumbs.npy", out=folder / "split", config=profile.split)
-    tensors(
-        folder=radiographs,
-        manifest=manifest,
-        split=table,
-        out=folder / "tensors",
-        config=profile.tensors,
-        data=profile.data,
-    )
-    frozen = folder / "tensors/tensors"
-    filter = profile.tensors.filter
-    train(tensors=frozen, out=folder / "train", work=folder / "work", config=profile.train, filter=filter)
+    train(tensors=tensors, out=folder / "train", work=folder / "work", config=profile.train, filter=filter)
     export(checkpoint=folder / "train/checkpoint", out=folder / "export", config=profile.export)
-    return frozen, folder / "export/model.onnx"
+    return tensors, folder / "export/model.onnx"
