@@ -28,7 +28,7 @@ class Past:
 
     def result(self) -> Record:
         """Its record. Raises what the stage raised."""
-        found: Record = self.state.result()
+        found: Record = self.state.result(_sync=True)  # type: ignore[call-overload]  # else it asks for a running event loop
         return found
 
 

@@ -34,7 +34,7 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def said(*arguments: str) -> str:
-    place._opened.cache_clear()
+    place._once.cache_clear()
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     return done.output

@@ -77,7 +77,7 @@ def test_inodes_are_counted(store: Store, tmp_path: Path) -> None:
 def here(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     monkeypatch.setenv("CXR_STORE", str(store.root))
     yield store
-    place._opened.cache_clear()
+    place._once.cache_clear()
 
 
 def test_a_stage_is_refused_before_anything_of_it_is_made(here: Store) -> None:

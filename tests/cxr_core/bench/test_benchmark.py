@@ -210,7 +210,7 @@ def test_streams_of_a_gpu_are_tuned_until_they_do_not_fit(plan: Path) -> None:
     facts = run(plan, plan, plan / "out", FAST.model_copy(update={"streams": 0}), memory_mebibytes=3)
     tuned = facts["tuned_streams"]
     assert [(one["streams"], one["refused"] == "") for one in tuned["trials"]] == [(1, True), (2, True), (4, False)]
-    assert "4 streams of 1.3 MiB each" in tuned["trials"][-1]["refused"]
+    assert "4 x 1.3 MiB for the activations and buffers of a stream" in tuned["trials"][-1]["refused"]
     assert facts["execution"]["streams"] == tuned["streams"] and ", the best of 1, 2;" in facts["reason"]
 
 
