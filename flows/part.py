@@ -4,19 +4,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from prefect import flow, get_run_logger
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
+from prefect.types.entrypoint import EntrypointType
 
 from cxr_core import __version__
 from cxr_core.config import Profile, profile_from_mapping
 from cxr_core.errors import MachineError
 from flows import placing, runs
-from flows.inputs import ELSEWHERE, Inputs, Part, located, unsupported
+from flows.inputs import ELSEWHERE, Inputs, Part, incapable, located, unsupported
 from flows.ledger import Ledger
 from flows.pipeline import THREADS, Spine, Work, accounted
+from flows.registering import make_pool
 from flows.settings import PROJECT
 from tasks.place import current_store
+
+_ABOUT = "A part of a run whose profile places it in this pool. Started by that run, never by hand."
 
 
 @flow(name=placing.PART, task_runner=THREADS, persist_result=False)
@@ -54,6 +59,24 @@ def part(
             str(flow_run.id), str(flow_run.name), _inputs(what, profile, parameters), parameters, started, age
         )
         return _leased(what, began, spine)
+
+
+def deploy(pool: str, environment: Mapping[str, str]) -> None:
+    """The pool and its deployment of ``part`` are on the server that Prefect is set to.
+
+    The deployment's description says what this machine cannot run, so that a run can tell before it trains.
+
+    Raises:
+        MachineError: Prefect refused; the message is its own.
+    """
+    with get_client(sync_client=True) as client:
+        make_pool(client, pool, environment)
+    # By the module's name: where its file is, and its store, are the affair of whoever works for the pool.
+    deployed: Any = part.to_deployment(
+        pool, tags=["cxr"], version=__version__, work_pool_name=pool, entrypoint_type=EntrypointType.MODULE_PATH,
+        description="\n".join([_ABOUT, *incapable()]),
+    )  # fmt: skip
+    deployed.apply()
 
 
 def _inputs(what: Part, profile: Profile, parameters: Mapping[str, Any]) -> Inputs:

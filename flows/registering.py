@@ -24,10 +24,10 @@ from prefect.client.schemas.filters import (
     WorkPoolFilter,
     WorkPoolFilterName,
 )
-from prefect.client.schemas.objects import DeploymentSchedule, StateType
+from prefect.client.schemas.objects import DeploymentSchedule, FlowRun, StateType
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Cancelled, Crashed
+from prefect.states import Cancelled, Crashed, Scheduled
 from pydantic import TypeAdapter
 
 from cxr_core import __version__
@@ -41,7 +41,6 @@ DEPLOYMENTS = ("full/full", "full/nightly", "precision-branch/precision-branch")
 NIGHTLY = "full/nightly"
 _FILE = settings.PROJECT / "deployments" / "prefect.yaml"
 _MISSED = timedelta(seconds=60)
-_ABOUT_PART = "A part of a run whose profile places it in this pool. Started by that run, never by hand."
 
 
 def register(environment: Mapping[str, str], notify: str | None = None) -> None:
@@ -54,7 +53,7 @@ def register(environment: Mapping[str, str], notify: str | None = None) -> None:
     environment = {"CXR_TIMEZONE": _time_zone(), "CXR_REGISTERED_BY": __version__, **environment}
     version = _version(environment)
     with get_client(sync_client=True) as client:
-        _make_pool(client, POOL, environment)
+        make_pool(client, POOL, environment)
         if any(found is None or found.version != version for found in map(_reader(client), DEPLOYMENTS)):
             before = _remembered_or(schedules(client))
             # The version becomes final last, so that a registration that was cut off is done again.
@@ -67,31 +66,8 @@ def register(environment: Mapping[str, str], notify: str | None = None) -> None:
                 client.update_deployment(client.read_deployment_by_name(name).id, DeploymentUpdate(version=version))
             _before_file().unlink(missing_ok=True)
         automate(client, notify)
-        _skip_missed(client)
         _bury_dead(client)
-
-
-def join(pool: str, environment: Mapping[str, str]) -> None:
-    """The pool of a second machine and its deployment of ``part`` are on the server that Prefect is set to.
-
-    The deployment's description says what this machine cannot run, so that a run can tell before it trains.
-
-    Raises:
-        MachineError: Prefect refused; the message is its own.
-    """
-    from prefect.types.entrypoint import EntrypointType
-
-    from flows.inputs import incapable
-    from flows.part import part
-
-    with get_client(sync_client=True) as client:
-        _make_pool(client, pool, environment)
-    # By the module's name: where its file is, and its store, are the affair of whoever works for the pool.
-    deployed: Any = part.to_deployment(
-        pool, tags=["cxr"], version=__version__, work_pool_name=pool, entrypoint_type=EntrypointType.MODULE_PATH,
-        description="\n".join([_ABOUT_PART, *incapable()]),
-    )  # fmt: skip
-    deployed.apply()
+        _skip_missed(client)
 
 
 def tell_by(notify: str) -> None:
@@ -126,6 +102,16 @@ def workers_of(client: SyncPrefectClient, pool: str) -> list[dict[str, Any]]:
     return workers
 
 
+def release_unbegun(pool: str, worker: str, since: datetime) -> None:
+    """Runs that this worker had taken and not begun when it died are for the next one.
+
+    As they stand they are Pending for ever, without a process and so without a heartbeat, and one night in that state
+    holds the only place of all nights to come. ``since``: later ones are the next worker's.
+    """
+    with get_client(sync_client=True) as client:
+        _release_unbegun(client, pool, worker, since)
+
+
 def _reader(client: SyncPrefectClient) -> Any:
     def read(name: str) -> DeploymentResponse | None:
         with suppress(ObjectNotFound):
@@ -135,7 +121,8 @@ def _reader(client: SyncPrefectClient) -> Any:
     return read
 
 
-def _make_pool(client: SyncPrefectClient, name: str, environment: Mapping[str, str]) -> None:
+def make_pool(client: SyncPrefectClient, name: str, environment: Mapping[str, str]) -> None:
+    """A work pool of processes, if it is not there yet."""
     try:
         client.read_work_pool(name)
     except ObjectNotFound:
@@ -263,19 +250,29 @@ def _skip_missed(client: SyncPrefectClient) -> None:
 
 def _bury_dead(client: SyncPrefectClient) -> None:
     """A run whose process on this machine ended with the last server would stay Running for ever."""
-    # A process number alone does not tell the machine; where others work for this pool, the heartbeat has to tell.
-    if any(worker["status"] == "ONLINE" and worker["name"] != WORKER for worker in workers_of(client, POOL)):
-        return
-    running = client.read_flow_runs(
-        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL])),
-        flow_run_filter=FlowRunFilter(
-            state=FlowRunFilterState(
-                type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING, StateType.CANCELLING])
-            )
-        ),
-    )
-    for run in running:
+    _release_unbegun(client, POOL, WORKER, datetime.now(UTC))
+    for run in _taken(client, POOL, WORKER, StateType.RUNNING, StateType.PENDING, StateType.CANCELLING):
         number = (run.infrastructure_pid or "").rpartition(":")[2]
         if number and not Path(f"/proc/{number}").exists():
             message = "cxr serve ended while it ran. Retry goes on from the last finished stage."
             client.set_flow_run_state(run.id, Crashed(message=message), force=True)
+
+
+def _release_unbegun(client: SyncPrefectClient, pool: str, worker: str, since: datetime) -> None:
+    for run in _taken(client, pool, worker, StateType.PENDING):
+        if not run.infrastructure_pid and run.state and run.state.timestamp < since:
+            message = "the worker that had taken it ended before it began"
+            client.set_flow_run_state(run.id, Scheduled(message=message), force=True)
+
+
+def _taken(client: SyncPrefectClient, pool: str, worker: str, *states: StateType) -> list[FlowRun]:
+    """The runs in these states that this worker has taken; none where others work for the pool too.
+
+    A process number alone does not tell the machine: there the heartbeat has to tell.
+    """
+    if any(other["status"] == "ONLINE" and other["name"] != worker for other in workers_of(client, pool)):
+        return []
+    return client.read_flow_runs(
+        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
+        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states)))),
+    )

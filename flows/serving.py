@@ -8,8 +8,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import httpx
 
 from cxr_core.errors import MachineError, UsageError
 from flows import settings, tether
@@ -33,6 +36,7 @@ from tasks.place import current_store
 
 _DETACHED_SECONDS = 180
 _STOP_SECONDS = 60
+_UNBEGUN = timedelta(seconds=30)
 _WORKER_PAUSE = 2.0  # seconds, so that a worker that cannot start is not started without end
 
 
@@ -104,8 +108,8 @@ def join(pool: str, api: str, auth: str | None) -> None:
     use_server(server)
     if not answers(address, timeout=10):
         raise MachineError(f"no Prefect server answers at {address}; is `cxr serve --host ... --auth ...` up there?")
+    from flows.part import deploy
     from flows.placing import needed_mirror
-    from flows.registering import join as registered
 
     mirror = needed_mirror()
     mirror.format()
@@ -113,7 +117,7 @@ def join(pool: str, api: str, auth: str | None) -> None:
     # The deployment names a module; a worker's runs start in an empty folder, from which a checkout is not seen.
     path = [str(settings.PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**_environment(server), "PYTHONPATH": os.pathsep.join(path)}
-    registered(pool, environment)
+    deploy(pool, environment)
     running = [_start_worker(environment, pool)]
     say(f"working for pool {pool} of {address}   store: {store}   mirror: {mirror.url}. Ctrl-C ends it.")
     try:
@@ -277,20 +281,32 @@ def _start_pages(port: int, store: Path, environment: dict[str, str]) -> tether.
 
 
 def _start_worker(environment: dict[str, str], pool: str = settings.POOL) -> tether.Tethered:
-    name = settings.WORKER if pool == settings.POOL else f"{pool}@{socket.gethostname()}"
-    arguments = ["worker", "start", "--pool", pool, "--name", name]
+    arguments = ["worker", "start", "--pool", pool, "--name", _worker_of(pool)]
     return tether.start("prefect", arguments, log=log_of("worker"), environment=environment)
+
+
+def _worker_of(pool: str) -> str:
+    return settings.WORKER if pool == settings.POOL else f"{pool}@{socket.gethostname()}"
 
 
 def _watch(running: list[tether.Tethered], environment: dict[str, str], pool: str = settings.POOL) -> None:
     """A worker that was killed is replaced; without the server there is nothing to replace it for."""
+    from flows.registering import release_unbegun
+
+    died: datetime | None = None
     while all(process.poll() is None for process in running[:-1]):
         if running[-1].poll() is not None:
             status, log = running[-1].returncode, log_of("worker")
             say(f"the worker ended (exit status {status}) and is started again; its log is {log}")
+            died = datetime.now(UTC)
             time.sleep(_WORKER_PAUSE)
             tether.stop(running[-1])
             running[-1] = _start_worker(environment, pool)
+        # Not at once: a process that it had just started may outlive it, and begins within that time.
+        if died and datetime.now(UTC) - died > _UNBEGUN:
+            with suppress(httpx.HTTPError):  # a server that does not answer is asked again at the next death
+                release_unbegun(pool, _worker_of(pool), died)
+            died = None
         time.sleep(0.5)
     raise MachineError(f"the server ended; see the logs in {log_of('server').parent}")
 

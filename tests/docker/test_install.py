@@ -1,4 +1,7 @@
-"""The steps of docker/cpu in a plain Debian, all but those that fetch PyTorch, and that what they leave can be used."""
+"""The steps of each image in a plain Debian, and that what they leave can be used.
+
+Left out are PyTorch, and what the vendors' images bring: those cannot be had here.
+"""
 
 import json
 import os
@@ -35,16 +38,39 @@ def _debian(release: str) -> Iterator[Path]:
 
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif("CXR_PLAIN_DEBIAN" not in os.environ, reason="takes minutes and a network: make test-docker")
-def test_every_step_of_the_cpu_image_runs_in_a_plain_debian() -> None:
-    base, *steps = instructions(DOCKER / "cpu" / "Dockerfile")
-    assert base == ("FROM", "debian:bookworm-slim")
+@pytest.mark.parametrize("name", ["cpu", "tensorrt", "rocm-train"])
+def test_every_step_of_an_image_runs_in_a_plain_debian(name: str) -> None:
+    base, *steps = instructions(DOCKER / name / "Dockerfile")
     with _debian("bookworm") as folder:
         root = Root(folder, {"WITHOUT": "torch torchvision timm"})
+        if name == "cpu":
+            assert base == ("FROM", "debian:bookworm-slim")
+        else:
+            _stand_in(root, name)
         for step in steps:
             root.carry_out(step)
         found = json.loads(root.run("cxr doctor --json"))
         assert root.run("id -u").strip() == "10001"
-        assert found["packages"]["openvino"] and not found["packages"]["torch"]
-        assert {row["name"] for row in found["backends"]} >= {"openvino", "onnxruntime"}
+        assert found["packages"]["openvino"] and bool(found["packages"]["torch"]) == (name == "rocm-train")
+        assert {row["name"] for row in found["backends"]} >= {"openvino", "onnxruntime", "tensorrt"}
         root.run("python3 -c 'import flows.pipeline, tasks.variant, cxr_core.engines.engine, cxr_core.bench.benchmark'")
         root.run("cxr data check /nowhere; test $? = 2")
+
+
+def _stand_in(root: Root, name: str) -> None:
+    """What the vendor's image brings, as far as the steps ask for it: a Python, and packages by name alone."""
+    root.run("apt-get update && apt-get install -y --no-install-recommends ca-certificates python3 python3-venv")
+    if name == "tensorrt":
+        packages = root.folder / "usr/lib/python3/dist-packages"
+        (packages / "tensorrt.py").write_text('__version__ = "11.2.1"\n')
+        return
+    root.run("python3 -m venv /opt/venv")
+    root.environment["PATH"] = f"/opt/venv/bin:{root.environment['PATH']}"
+    (packages,) = root.folder.glob("opt/venv/lib/python3.*/site-packages")
+    (packages / "torch").mkdir()
+    (packages / "torch/__init__.py").write_text("from torch import version\n")
+    (packages / "torch/version.py").write_text('hip = "10.1"\n')
+    for package, version in (("torch", "2.14.1"), ("torchvision", "0.29.1")):
+        (about := packages / f"{package}-{version}.dist-info").mkdir()
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
+        (about / "RECORD").touch()

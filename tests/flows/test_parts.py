@@ -18,8 +18,9 @@ from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed, Crashed, Running
 
 from cxr_core.errors import BranchError, MachineError, MirrorError, UsageError
-from flows import placing, registering, runs
+from flows import placing, runs
 from flows.inputs import Inputs, settle
+from flows.part import deploy
 
 pytestmark = pytest.mark.slow  # starts a server
 
@@ -40,7 +41,7 @@ def client(prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             found.read_work_pool(POOL)
         except ObjectNotFound:
             found.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
-            registering.join(POOL, {})
+            deploy(POOL, {})
         yield found
 
 
