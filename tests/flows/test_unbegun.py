@@ -31,12 +31,11 @@ def two(prefect_server: None) -> Iterator[tuple[SyncPrefectClient, str, FlowRun,
     with get_client(sync_client=True) as client:
         client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
         night.to_deployment(
-            "night", work_pool_name=pool, concurrency_limit=1, entrypoint_type=EntrypointType.MODULE_PATH
+            pool, work_pool_name=pool, concurrency_limit=1, entrypoint_type=EntrypointType.MODULE_PATH
         ).apply()  # type: ignore[union-attr]
-        deployment = client.read_deployment_by_name("night/night")
+        deployment = client.read_deployment_by_name(f"night/{pool}")
         first, second = (client.create_flow_run_from_deployment(deployment.id) for _ in range(2))
-        client.set_flow_run_state(first.id, Pending(name="Submitting"))
-        assert _take(client, second) == "AwaitingConcurrencySlot"
+        assert [_take(client, run) for run in (first, second)] == ["Submitting", "AwaitingConcurrencySlot"]
         yield client, pool, first, second
 
 
