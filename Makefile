@@ -67,7 +67,7 @@ $(MODELOPT)/.complete: Makefile
 	  regex==2026.11.19 cppimport==26.4.17 mako==1.4.3 pybind11==3.1.0
 	touch $@
 
-test-docker: install  ## the steps of docker/cpu in a plain Debian root, minutes; needs root and Debian's packages
+test-docker: install  ## the steps of each image in a plain Debian root, minutes; needs root and Debian's packages
 	command -v debootstrap >/dev/null || $(ROOT) sh -c 'apt-get update -q && apt-get install -y -q --no-install-recommends debootstrap'
 	$(ROOT) env CXR_PLAIN_DEBIAN=1 PYTHONDONTWRITEBYTECODE=1 $(PYTEST) -q -p no:cacheprovider tests/docker/test_install.py
 

@@ -33,6 +33,7 @@ def _debian(release: str) -> Iterator[Path]:
         )
         if done.returncode:
             pytest.skip(f"debootstrap cannot make a root here: {done.stdout[-300:]}{done.stderr[-300:]}")
+        Path(folder).chmod(0o755)  # the image's user, who is not the one that made it, must get in
         yield Path(folder)
 
 
