@@ -28,8 +28,13 @@ class Past:
 
     def result(self) -> Record:
         """Its record. Raises what the stage raised."""
-        found: Record = self.state.result(_sync=True)  # type: ignore[call-overload]  # else it asks for a running event loop
+        found: Record = _result(self.state)
         return found
+
+
+def _result(state: State[Any], **options: bool) -> Any:
+    """``State.result``, which by itself gives a coroutine where an event loop is running in this thread."""
+    return state.result(_sync=True, **options)  # type: ignore[call-overload]  # Prefect's own switch
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class Entry:
         self.future.wait()
         if not (self.future.state.is_failed() or self.future.state.is_crashed()):
             return None
-        found = self.future.state.result(raise_on_failure=False)
+        found = _result(self.future.state, raise_on_failure=False)
         return found if isinstance(found, BaseException) else CxrError(str(self.future.state.message))
 
 
