@@ -202,6 +202,15 @@ def test_streams_are_tuned_and_every_trial_is_told(
     )
 
 
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_one_stream_of_a_processor_is_the_runner_s_own_call(
+    built: Built, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CallStream, "begin", lambda *_: pytest.fail("a loop over streams"))
+    facts = run(built(name), built(name), tmp_path, FAST, threads=1)
+    assert facts["execution"] == {"streams": 1, "threads": 1}
+
+
 def test_numbers_of_streams_that_are_tried() -> None:
     assert [stream_counts(most) for most in (1, 2, 6, 8)] == [[1], [1, 2], [1, 2, 4, 6], [1, 2, 4, 8]]
 
