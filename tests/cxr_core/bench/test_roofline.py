@@ -1,10 +1,15 @@
 """A rate above the device's peak is told with its arithmetic, and a probe that other load spoiled is repeated."""
 
+import subprocess
+import sys
+from time import sleep
+
 import numpy as np
 import pytest
 
 from cxr_core.bench.roofline import judged
 from cxr_core.config import EngineConfig
+from cxr_core.engines.processor import processors
 from cxr_core.engines.registry import backend
 from cxr_core.refs import Precision
 
@@ -72,6 +77,22 @@ def test_this_cpus_peaks_are_of_the_arithmetic_that_was_asked_for() -> None:
     assert openvino.peak(P.FP32, config=config, seconds=0.01)
     assert openvino.peak(P.TF32, config=config, seconds=0.01) is None
     assert backend("onnxruntime").peak(P.FP32, config=config, seconds=0.01) is None
+
+
+def test_other_load_takes_little_of_the_peak() -> None:
+    """By the wall clock it took six sevenths of it, and engines measured before the load came were refused."""
+    openvino, config = backend("openvino"), EngineConfig(threads=processors())
+    busy = "import numpy as n\na = n.ones((700, 700))\nwhile True: a @ a"
+    before = openvino.peak(P.FP32, config=config, seconds=0.2)
+    load = [subprocess.Popen([sys.executable, "-c", busy]) for _ in range(2 * processors())]
+    try:
+        sleep(1.0)  # numpy is imported
+        beside = openvino.peak(P.FP32, config=config, seconds=0.5)
+    finally:
+        for one in load:
+            one.kill()
+            one.wait()
+    assert before and beside and beside > 0.4 * before
 
 
 def test_products_that_ran_in_another_arithmetic_are_no_peak(monkeypatch: pytest.MonkeyPatch) -> None:
