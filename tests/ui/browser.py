@@ -1,5 +1,7 @@
 """What a person does in Prefect's UI: open a page, fill the form, press a button, read."""
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,19 @@ class Ui:
     def confirm(self, name: str) -> None:
         """The button of the question that the UI asks before it acts."""
         self.page.locator(".p-modal, .p-modal__dialog").get_by_role("button", name=name, exact=True).last.click()
+
+    def answer(self, act: Callable[[], None], path: str) -> Any:
+        """Do something that asks the server for ``path`` (a regular expression); its answer.
+
+        Done again after a 503, as a person would: SQLite was busy, and the page does not ask again by itself.
+        """
+        for _ in range(5):
+            with self.page.expect_response(lambda response: re.search(path, response.url)) as answered:
+                act()
+            if answered.value.status != 503:
+                break
+            self.page.wait_for_timeout(2000)
+        return answered.value
 
     def sees(self, text: str, seconds: float = 30) -> None:
         """Wait until the page shows that text."""

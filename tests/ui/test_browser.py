@@ -33,9 +33,18 @@ def _form(ui: Ui, served: Served) -> None:
 
 def _submit(ui: Ui) -> Any:
     """Press Submit; the server's answer to the run that the form asks for."""
-    with ui.page.expect_response(lambda response: response.url.endswith("/create_flow_run")) as answered:
-        ui.press("Submit")
-    return answered.value
+    return ui.answer(lambda: ui.press("Submit"), "/create_flow_run$")
+
+
+def _confirmed(ui: Ui, button: str, question: str) -> None:
+    """Press a button of a run's page, and the one of the question that follows."""
+
+    def act() -> None:
+        ui.press(button)
+        ui.confirm(question)
+
+    answer = ui.answer(act, "/set_state$")
+    assert answer.ok, answer.text()
 
 
 def _submitted(ui: Ui) -> str:
@@ -117,8 +126,7 @@ def test_a_failed_branch_is_seen_and_retried_alone(ui: Ui, served: Served, fault
     ui.shoot("failed")
 
     fault.write_text("")
-    ui.press("Retry")
-    ui.confirm("Retry")
+    _confirmed(ui, "Retry", "Retry")
     until(lambda: served.state(run_id)["type"] != "FAILED", 30, "the retry")
     assert served.ended(run_id)["type"] == "COMPLETED"
     ui.sees("Completed")
@@ -140,10 +148,10 @@ def test_the_nightly_is_paused_and_resumed(ui: Ui, served: Served) -> None:
     switch = card.locator(".p-toggle__control")
     switch.wait_for()
     ui.shoot("schedule")
-    switch.click()
+    assert ui.answer(switch.click, f"{nightly}/schedules/").ok
     until(lambda: active() == {"nightly": True, "weekly": False}, 20, "a paused schedule")
     ui.page.reload()
-    switch.click()
+    assert ui.answer(switch.click, f"{nightly}/schedules/").ok
     until(lambda: all(active().values()), 20, "all schedules active")
     assert all(row["active"] for row in served.place.json("schedule"))
 
@@ -163,8 +171,7 @@ def test_a_run_is_cancelled_and_its_build_is_gone(ui: Ui, served: Served, fault:
 
     until(building, 240, "the build")
     ui.open(f"{served.address}/runs/flow-run/{run_id}")
-    ui.press("Cancel")
-    ui.confirm("Confirm")
+    _confirmed(ui, "Cancel", "Confirm")
     until(lambda: not served.place.processes("cxr_core.child"), 60, "the child's end")
     assert served.ended(run_id)["type"] == "CANCELLED"
     fault.write_text("")
