@@ -61,7 +61,7 @@ def benchmark(
                 ended = alternate(*sides, config, progress)
     roof = roofline(known, sides[0].throughput_summary.images_per_second, config, engine_config)
     sides[0].note(roof.complaint if roof else "")
-    sides[1].note(roofline_complaint(other, sides[1].throughput_summary.images_per_second, config, engine_config))
+    sides[1].note(roofline_complaint(other, sides[1].throughput_summary.images_per_second, config, engine_config, roof))
     require_valid(*(one.complaint for one in sides))
     ways = (one.otherwise(engine_config, config.streams) for one in sides)
     doubts = (*ways, *(one.unsteady for one in sides), ended.reason, drifting(drift(*sides)), watch.complaint())

@@ -13,12 +13,12 @@ def least_count(percent: float) -> int:
     """Smallest n for which n values carry the ``percent`` percentile: 64 for p90, 130 for p95, 662 for p99.
 
     With p = percent/100, the smallest n whose chance of at most one value beyond the percentile,
-    binom.cdf(1, n, 1 - p), is at most 1 % (the early-stopping rule of MLPerf's load generator).
+    bdtr(1, n, 1 - p), is at most 1 % (the early-stopping rule of MLPerf's load generator).
     """
-    from scipy.stats import binom
+    from scipy.special import bdtr
 
     beyond, count = 1 - percent / 100, 1
-    while binom.cdf(1, count, beyond) > 1 - _CONFIDENCE:
+    while bdtr(1, count, beyond) > 1 - _CONFIDENCE:
         count += 1
     return count
 

@@ -30,9 +30,16 @@ class Roofline(Frozen):
 
 
 def roofline(
-    known: EngineMetadata, images_per_second: float, config: BenchmarkConfig, engine_config: EngineConfig
+    known: EngineMetadata,
+    images_per_second: float,
+    config: BenchmarkConfig,
+    engine_config: EngineConfig,
+    before: Roofline | None = None,
 ) -> Roofline | None:
-    """Of an engine on this machine; None where its operations are not known, or a test double stood in."""
+    """Of an engine on this machine; None where its operations are not known, or a test double stood in.
+
+    What was measured for another engine ``before`` in this process is not measured again.
+    """
     if known.gflop_per_image is None or known.fake:
         return None
     device, lock = backend(known.backend).device(), backend(known.backend).devices()[0]
@@ -46,28 +53,40 @@ def roofline(
         known.gflop_per_image,
         lambda precision: prober.peak(precision, config=engine_config, seconds=config.peak_seconds),
         dict([stated]) if stated else {},
+        before.measured if before else {},
     )
 
 
 def roofline_complaint(
-    known: EngineMetadata, images_per_second: float, config: BenchmarkConfig, engine_config: EngineConfig
+    known: EngineMetadata,
+    images_per_second: float,
+    config: BenchmarkConfig,
+    engine_config: EngineConfig,
+    before: Roofline | None = None,
 ) -> str:
     """The complaint alone; empty where there is none, or nothing to judge by."""
-    found = roofline(known, images_per_second, config, engine_config)
+    found = roofline(known, images_per_second, config, engine_config, before)
     return found.complaint if found else ""
 
 
 def judged(
-    precision: Precision, images_per_second: float, gflop: float, probe: Probe, table: Mapping[Precision, float]
+    precision: Precision,
+    images_per_second: float,
+    gflop: float,
+    probe: Probe,
+    table: Mapping[Precision, float],
+    before: Mapping[Precision, float] | None = None,
 ) -> Roofline:
     """The peak is that of the engine's arithmetic or of fp32, which stands in for what it lacks; the higher counts.
 
     An engine that seems to be above it has the device probed again: other load may have taken part of it, and a
     probe only ever errs towards too little.
     """
-    needed, measured = images_per_second * gflop / 1000, dict[Precision, float]()
-    for _ in range(_TRIES):
+    needed, measured = images_per_second * gflop / 1000, dict(before or {})
+    for tried in range(_TRIES):
         for kind in dict.fromkeys((Precision.FP32, precision)):
+            if tried == 0 and kind in measured:
+                continue
             if found := probe(kind):
                 measured[kind] = max(found, measured.get(kind, 0.0))
         if not measured or needed <= _MARGIN * max(measured.values()):

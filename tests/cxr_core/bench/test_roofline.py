@@ -55,6 +55,14 @@ def test_the_highest_of_all_tries_counts() -> None:
     assert judged(P.FP32, 2900, 0.1, probe, {}).complaint == "" and probe.asked == ["fp32"] * 2
 
 
+def test_what_was_measured_before_is_measured_again_only_for_a_complaint() -> None:
+    probe, before = Probe(fp32=[0.2], bf16=[0.6]), {P.FP32: 0.1}
+    assert judged(P.FP32, 1000, 0.1, probe, {}, before).measured == before and probe.asked == []
+    assert judged(P.BF16, 1000, 0.1, probe, {}, before).measured == before | {P.BF16: 0.6} and probe.asked == ["bf16"]
+    found = judged(P.FP32, 2900, 0.1, probe, {}, before)
+    assert found.measured == {P.FP32: 0.2} and found.complaint == "" and before == {P.FP32: 0.1}
+
+
 def test_an_arithmetic_that_the_device_lacks_is_that_of_fp32() -> None:
     found = judged(P.BF16, 3010, 0.1, Probe(fp32=[0.2], bf16=[None]), {})
     assert found.measured == {P.FP32: 0.2} and "in fp32" in found.complaint
