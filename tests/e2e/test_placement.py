@@ -71,11 +71,15 @@ def _graphs(place: Place) -> set[str]:
 
 
 @pytest.fixture
-def machines(tmp_path: Path) -> Iterator[tuple[Place, Place, Served, dict[str, str], Path]]:
+def machines(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[tuple[Place, Place, Served, dict[str, str], Path]]:
     """A served machine, another one, what both know of each other, and a file with the test double's faults."""
     (fault := tmp_path / "fault").write_text("")
     shared = {"CXR_MIRROR": f"file://{tmp_path}/mirror", **with_doubles(f"@{fault}")}
-    here, there = Place(tmp_path / "here"), Place(tmp_path / "there")
+    # Where training is its own part, this machine has it from before.
+    here = Place(tmp_path / "here") if "two_other" in request.node.name else request.getfixturevalue("copied")()
+    there = Place(tmp_path / "there")
     there.folder.mkdir()
     with serving(here, **shared) as served:
         yield here, there, served, shared, fault

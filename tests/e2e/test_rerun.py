@@ -35,10 +35,11 @@ def test_retry_the_deployment_and_the_terminal_redo_the_same_and_nothing_else(
     copied: Callable[[], Place], fault: Path
 ) -> None:
     place = copied()
-    limit = {"overrides": {"engine": {"time_limit_seconds": 30}}}
+    limit = {"overrides": {"engine": {"time_limit_seconds": 20}}}
     with serving(place, **with_doubles(f"@{fault}")) as served:
-        # The build refuses; never ends and is killed by its limit; is killed as by the OOM killer; is not all timed.
-        for way, redone in {"error": REDONE, "hang": REDONE, "crash": REDONE, "batch": REMEASURED}.items():
+        # The build never ends and is killed by its limit; is killed as by the OOM killer; is not all timed. One that
+        # refuses is retried in the browser's tests.
+        for way, redone in {"hang": REDONE, "crash": REDONE, "batch": REMEASURED}.items():
             fault.write_text(f"{way}:int8")
             run_id = served.start("full/full", **PROFILE, **limit, refresh=["int8@fake"])
             assert served.ended(run_id)["type"] == "FAILED", way

@@ -108,13 +108,6 @@ def test_coverage_by_simulation():
     assert (found < 0.995).all()
 
 
-@pytest.mark.slow
-def test_coverage_by_a_long_simulation():
-    found = np.mean([_covers(seed, 1000) for seed in range(2000)], axis=0)
-    assert (found > 0.93).all()
-    assert (found < 0.97).all()
-
-
 def test_an_auc_interval_by_hand():
     label, patient, probability = _sample(0)
     draws = patient_bootstrap(label, patient, 4000, 0)
