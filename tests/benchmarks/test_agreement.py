@@ -6,7 +6,6 @@ import pytest
 
 from benchmarks import agreement
 from benchmarks.agreement import Agreed
-from cxr_core.config import EngineConfig
 
 
 @pytest.mark.parametrize(
@@ -32,25 +31,25 @@ def test_the_cost_of_a_query_is_of_so_many_rounds() -> None:
 def test_sides_take_turns_in_going_first_and_a_round_before_is_not_counted() -> None:
     asked: list[str] = []
 
-    def figures(name: str, rate: float) -> dict[str, float]:
-        asked.append(name)
-        return {"rate": rate, "median_ms": 1000 / rate}
+    def harness(name: str, milliseconds: float) -> agreement.Harness:
+        def took() -> agreement.Took:
+            asked.append(name)
+            return 10, 10 * milliseconds / 1000, milliseconds
 
-    rate, median = agreement._pairs("x", lambda: figures("o", 200.0), lambda: figures("t", 100.0), 4)
-    assert "".join(asked) == "to" + "ottootto"
+        return took
+
+    found = agreement.alternating(harness("o", 5.0), harness("t", 10.0), 4)
+    assert "".join(asked) == "toottootto" + 2 * ("ottoottoot" + "toottootto")
+    rate, median = agreement._pairs("x", found)
     assert rate.ratios == [2.0] * 4 and median.ratios == [0.5] * 4
     assert rate.row()[3] == "2.000 [2.000, 2.000] differ"
 
 
-@pytest.mark.slow
-def test_all_sides_answer(tmp_path: Path) -> None:
-    graph, config = agreement.untrained_graph(tmp_path), EngineConfig(threads=1)
-    sides = [agreement.theirs(graph, 2, 1, config)]
-    for function, backend in (("ours", "openvino"), ("ours", "onnxruntime"), ("bare", "onnxruntime")):
-        engine = agreement._built(backend, graph, config)
-        sides.append(agreement._apart(function, engine, backend, 2, 0.5, config))
-    for found in sides:  # two images a query: units and batch are right, whatever the machine does
-        assert 0.02 < found["rate"] * found["median_ms"] / 1000 / 2 < 1.9
-    graph.write_bytes(b"no graph")
-    with pytest.raises(Exception, match=r"not a readable ONNX file"):
-        agreement.theirs(graph, 2, 1, config)
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_both_harnesses_ask_one_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
+    monkeypatch.setattr(agreement, "_TURN_SECONDS", 0.02)
+    found = agreement.both(backend=backend, engine=agreement.built(backend, tmp_path), batch=2, rounds=2, threads=1)
+    for name in ("ours", "other"):  # two images a query: units and batch are right, whatever the machine does
+        assert len(found[name]) == 2
+        for rate, median_ms in found[name]:
+            assert 0.02 < rate * median_ms / 1000 / 2 < 1.9
