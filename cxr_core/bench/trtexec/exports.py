@@ -1,4 +1,4 @@
-"""The JSON files of ``trtexec --exportTimes``, read and written, ``--exportProfile`` and ``--exportLayerInfo``, read.
+"""The JSON files of ``trtexec --exportTimes``, ``--exportProfile`` and ``--exportLayerInfo``, read and written.
 
 What is read is kept whole, fields of other versions among them: dumped it gives the same JSON values again.
 Fields by version: NVIDIA/TensorRT, samples/common/sampleReporting.cpp at 8.2.1, v8.6.1, v10.0, v11.1.
@@ -70,8 +70,7 @@ def latencies(queries: tuple[Query, ...]) -> NDArray[np.float64]:
 
 def write_times(path: Path, queries: tuple[Query, ...]) -> None:
     """One line a query, as trtexec writes it."""
-    rows = (json.dumps(query.model_dump()) for query in queries)
-    path.write_text("[\n" + ",\n".join(rows) + "\n]\n", encoding="utf-8")
+    _write_list(path, [query.model_dump() for query in queries])
 
 
 def read_profile(path: Path) -> Profile:
@@ -90,6 +89,11 @@ def read_profile(path: Path) -> Profile:
         raise _unlike(path, "--exportProfile", _first(error)) from error
 
 
+def write_profile(path: Path, profile: Profile) -> None:
+    """The count, then one line a layer, as trtexec writes it."""
+    _write_list(path, [{"count": profile.count}, *(layer.model_dump() for layer in profile.layers)])
+
+
 def read_layers(path: Path) -> dict[str, Any]:
     """The engine inspector's JSON as it is: ``Layers`` (names, or mappings where the engine was built detailed).
 
@@ -100,6 +104,15 @@ def read_layers(path: Path) -> dict[str, Any]:
     if not (isinstance(found, dict) and isinstance(found.get("Layers"), list)):
         raise _unlike(path, "--exportLayerInfo", "it has no list of Layers")
     return found
+
+
+def write_layers(path: Path, layers: dict[str, Any]) -> None:
+    """The engine inspector's JSON, as trtexec writes it."""
+    path.write_text(json.dumps(layers, indent=1) + "\n", encoding="utf-8")
+
+
+def _write_list(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n", encoding="utf-8")
 
 
 def _list(path: Path, option: str) -> list[Any]:

@@ -12,6 +12,8 @@ from cxr_core.bench.trtexec.exports import (
     read_layers,
     read_profile,
     read_times,
+    write_layers,
+    write_profile,
     write_times,
 )
 from cxr_core.bench.trtexec.logs import LARGEST, Spread, TrtexecLog, parse_log, read_log, text_of_log
@@ -175,16 +177,15 @@ PROFILE = [
 LAYERS = {"Layers": [{"Name": "conv", "LayerType": "CaskConvolution", "Inputs": []}, "plain"], "Bindings": ["input"]}
 
 
-def test_exports_are_written_back_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("read", "write", "rows"),
+    [(read_times, write_times, TIMES), (read_profile, write_profile, PROFILE), (read_layers, write_layers, LAYERS)],
+)
+def test_exports_are_written_back_whole(read, write, rows, tmp_path: Path) -> None:
     source, copy = tmp_path / "source.json", tmp_path / "copy.json"
-    source.write_text(json.dumps(TIMES))
-    write_times(copy, read_times(source))
-    assert json.loads(copy.read_text()) == TIMES
-    source.write_text(json.dumps(PROFILE))
-    profile = read_profile(source)
-    assert [{"count": profile.count}, *(layer.model_dump() for layer in profile.layers)] == PROFILE
-    source.write_text(json.dumps(LAYERS))
-    assert read_layers(source) == LAYERS
+    source.write_text(json.dumps(rows))
+    write(copy, read(source))
+    assert json.loads(copy.read_text()) == rows
 
 
 @pytest.mark.parametrize("read", [read_times, read_profile, read_layers])
