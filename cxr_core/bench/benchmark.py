@@ -8,7 +8,7 @@ from pydantic import JsonValue
 from cxr_core.bench.audit import require_valid
 from cxr_core.bench.inputs import Inputs, of_test_split
 from cxr_core.bench.ratio import ratio_from_rounds
-from cxr_core.bench.roofline import roofline, roofline_complaint
+from cxr_core.bench.roofline import roofline_complaint, rooflines
 from cxr_core.bench.rounds import Ended, Side, alternate, both_sides, drift, drifting, ratios_by_round
 from cxr_core.bench.stages import stages
 from cxr_core.bench.summary import latency_summary, thinned
@@ -59,14 +59,15 @@ def benchmark(
             sides = both_sides(("engine", "reference"), (first, second), (known, other), config, inputs)
             with watching(backend(known.backend).devices()[0]) as watch:
                 ended = alternate(*sides, config, progress)
-    roof = roofline(known, sides[0].throughput_summary.images_per_second, config, engine_config)
-    sides[0].note(roof.complaint if roof else "")
-    sides[1].note(roofline_complaint(other, sides[1].throughput_summary.images_per_second, config, engine_config, roof))
+    rates = [one.throughput_summary.images_per_second for one in sides]
+    roofs = rooflines([(known, rates[0]), (other, rates[1])], config, engine_config)
+    for one, roof in zip(sides, roofs, strict=True):
+        one.note(roofline_complaint(roof))
     require_valid(*(one.complaint for one in sides))
     ways = (one.otherwise(engine_config, config.streams) for one in sides)
     doubts = (*ways, *(one.unsteady for one in sides), ended.reason, drifting(drift(*sides)), watch.complaint())
     summary = _summary(known, *sides, ended, "; ".join(filter(None, doubts)), config)
-    summary |= {"roofline": roof.model_dump(mode="json")} if roof else {}
+    summary |= {"roofline": roofs[0].model_dump(mode="json")} if roofs[0] else {}
     summary |= {watch.kind: told} if (told := watch.told()) else {}
     kept = [round(value, 6) for value in sides[0].milliseconds.tolist()]
     document = summary | {"latencies_ms": thinned(kept)} | _audit(sides[0], inputs, known.engine_digest)

@@ -1,6 +1,6 @@
 """No engine computes faster than its device: images/s x operations an image, against the device's peak."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from cxr_core.bench.trtexec.cards import card_named
 from cxr_core.config import BenchmarkConfig, EngineConfig
@@ -29,17 +29,30 @@ class Roofline(Frozen):
     complaint: str
 
 
-def roofline(
+def rooflines(
+    rates: Sequence[tuple[EngineMetadata, float]], config: BenchmarkConfig, engine_config: EngineConfig
+) -> list[Roofline | None]:
+    """Of engines on one device of this machine, and the images a second of each; what one had measured is not measured
+    again for the next. None where an engine's operations are not known, or a test double stood in."""
+    found, peaks = list[Roofline | None](), dict[Precision, float]()
+    for known, images_per_second in rates:
+        found.append(roof := _roofline(known, images_per_second, config, engine_config, peaks))
+        peaks |= roof.measured if roof else {}
+    return found
+
+
+def roofline_complaint(found: Roofline | None) -> str:
+    """Empty where there is none, or nothing to judge by."""
+    return found.complaint if found else ""
+
+
+def _roofline(
     known: EngineMetadata,
     images_per_second: float,
     config: BenchmarkConfig,
     engine_config: EngineConfig,
-    before: Roofline | None = None,
+    peaks: Mapping[Precision, float],
 ) -> Roofline | None:
-    """Of an engine on this machine; None where its operations are not known, or a test double stood in.
-
-    What was measured for another engine ``before`` in this process is not measured again.
-    """
     if known.gflop_per_image is None or known.fake:
         return None
     device, lock = backend(known.backend).device(), backend(known.backend).devices()[0]
@@ -53,20 +66,8 @@ def roofline(
         known.gflop_per_image,
         lambda precision: prober.peak(precision, config=engine_config, seconds=config.peak_seconds),
         dict([stated]) if stated else {},
-        before.measured if before else {},
+        peaks,
     )
-
-
-def roofline_complaint(
-    known: EngineMetadata,
-    images_per_second: float,
-    config: BenchmarkConfig,
-    engine_config: EngineConfig,
-    before: Roofline | None = None,
-) -> str:
-    """The complaint alone; empty where there is none, or nothing to judge by."""
-    found = roofline(known, images_per_second, config, engine_config, before)
-    return found.complaint if found else ""
 
 
 def judged(
@@ -75,16 +76,17 @@ def judged(
     gflop: float,
     probe: Probe,
     table: Mapping[Precision, float],
-    before: Mapping[Precision, float] | None = None,
+    before: Mapping[Precision, float],
 ) -> Roofline:
     """The peak is that of the engine's arithmetic or of fp32, which stands in for what it lacks; the higher counts.
 
     An engine that seems to be above it has the device probed again: other load may have taken part of it, and a
-    probe only ever errs towards too little.
+    probe only ever errs towards too little. Peaks that were measured ``before`` are probed again only then.
     """
-    needed, measured = images_per_second * gflop / 1000, dict(before or {})
+    kinds = dict.fromkeys((Precision.FP32, precision))
+    needed, measured = images_per_second * gflop / 1000, {kind: before[kind] for kind in kinds if kind in before}
     for tried in range(_TRIES):
-        for kind in dict.fromkeys((Precision.FP32, precision)):
+        for kind in kinds:
             if tried == 0 and kind in measured:
                 continue
             if found := probe(kind):

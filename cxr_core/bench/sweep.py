@@ -13,7 +13,7 @@ from cxr_core.bench.inputs import batches as inputs_of
 from cxr_core.bench.knee import agreement, knee
 from cxr_core.bench.loop import Turn, turn
 from cxr_core.bench.ratio import OverRounds, over_rounds
-from cxr_core.bench.roofline import roofline_complaint
+from cxr_core.bench.roofline import roofline_complaint, rooflines
 from cxr_core.bench.subject import Subject, subject
 from cxr_core.bench.summary import LatencySummary, latency_summary
 from cxr_core.bench.warmup import Warmup, warm_up
@@ -105,7 +105,7 @@ def sweep(
             wrong = wrong or _measure(runner, rungs, config, progress)
     rates = np.array([one.rates for one in rungs]).T
     if not wrong:
-        wrong = roofline_complaint(known, float(rates.mean(axis=0).max()), config, engine_config)
+        wrong = roofline_complaint(rooflines([(known, float(rates.mean(axis=0).max()))], config, engine_config)[0])
     require_valid(wrong)
     unsteady = [f"batch {one.batch} by {one.warmup.spread:.2f}" for one in rungs if not one.warmup.stable]
     reasons = [f"not steady after the warm-up: {', '.join(unsteady)}" if unsteady else "", watch.complaint()]

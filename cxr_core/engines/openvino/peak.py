@@ -7,6 +7,7 @@ import numpy as np
 
 from cxr_core.engines.openvino.inspector import timed_layers
 from cxr_core.engines.openvino.library import library
+from cxr_core.engines.processor import processors
 from cxr_core.refs import Precision
 
 # Operands of a product fit a core's second-level cache; the chain makes the first conversion of the input small.
@@ -18,8 +19,8 @@ _PRODUCTS = {"FullyConnected", "MatMul"}
 def peak_tera(precision: Precision, threads: int, seconds: float) -> float | None:
     """Tera operations a second of the quickest call in ``seconds``, a multiply-add counted as two.
 
-    A call's time is what this process computed in it, shared by the ``threads``: beside other load the wall clock
-    showed a seventh of the peak, and what a device can do is not what is left of it just then.
+    A call's time is what this process computed in it, shared by those of the ``threads`` that have a processor:
+    beside other load the wall clock showed a seventh of the peak, and what a device can do is not what is left of it.
 
     None where the products did not really run in that arithmetic: the CPU has none of it, or OpenVINO chose another.
     """
@@ -39,7 +40,7 @@ def peak_tera(precision: Precision, threads: int, seconds: float) -> float | Non
     while best is None or perf_counter_ns() < end:
         start = process_time_ns()
         request.infer()
-        taken = (process_time_ns() - start) / threads
+        taken = (process_time_ns() - start) / min(threads, processors())
         best = taken if best is None else min(best, taken)
     return 2 * _CHAIN * _SIDE**3 / best / 1000
 
