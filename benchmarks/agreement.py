@@ -80,20 +80,21 @@ def measure(rounds: int) -> list[Paired | Growth]:
     side or the other, and what differs is no longer the harness.
     """
     found: list[Paired | Growth] = [harness_cost(rounds)]
-    for backend, of, other in (
-        ("openvino", "OpenVINO", "benchmark_app"),
-        ("onnxruntime", "ONNX Runtime", "session.run"),
-    ):
-        with tempfile.TemporaryDirectory() as scratch:
-            engine = built(backend, Path(scratch))
+    with tempfile.TemporaryDirectory() as scratch:
+        graph = untrained_graph(Path(scratch))
+        for backend, of, other in (
+            ("openvino", "OpenVINO", "benchmark_app"),
+            ("onnxruntime", "ONNX Runtime", "session.run"),
+        ):
+            engine = built(backend, graph)
             for batch in _BATCHES:
                 found.extend(_pairs(f"{of}, batch {batch}: ours / {other}", _apart(engine, backend, batch, rounds)))
     return found
 
 
-def built(backend: str, folder: Path) -> Path:
-    """The engine, on one thread."""
-    graph, engine = untrained_graph(folder), folder / backend
+def built(backend: str, graph: Path) -> Path:
+    """The engine, beside its graph, for one thread."""
+    engine = graph.with_name(backend)
     registry.backend(backend).build(
         graph=graph, precision=Precision.FP32, engine=engine, config=EngineConfig(threads=1), progress=silent
     )

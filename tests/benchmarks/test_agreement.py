@@ -48,7 +48,8 @@ def test_sides_take_turns_in_going_first_and_a_round_before_is_not_counted() -> 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
 def test_both_harnesses_ask_one_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
     monkeypatch.setattr(agreement, "_TURN_SECONDS", 0.02)
-    found = agreement.both(backend=backend, engine=agreement.built(backend, tmp_path), batch=2, rounds=2, threads=1)
+    engine = agreement.built(backend, agreement.untrained_graph(tmp_path))
+    found = agreement.both(backend=backend, engine=engine, batch=2, rounds=2, threads=1)
     for name in ("ours", "other"):  # two images a query: units and batch are right, whatever the machine does
         assert len(found[name]) == 2
         for rate, median_ms in found[name]:

@@ -135,9 +135,11 @@ def _terminate(running: "subprocess.Popen[str]") -> None:
     running.send_signal(signal.SIGTERM)
 
 
-def _stopped_in(place: Place, stage: str, stop: Callable[["subprocess.Popen[str]"], None]) -> None:
+def _stopped_in(
+    place: Place, stage: str, stop: Callable[["subprocess.Popen[str]"], None], *command: str, **environment: str
+) -> None:
     """Start a run, stop it while that stage computes, and see that it ends whole and leaves nobody behind."""
-    running = _start(place, *FAKE, **with_doubles())
+    running = _start(place, *command, **environment)
     deadline = time.monotonic() + 240
     while not list(place.store.glob(f"tmp/{stage}-*")):
         assert running.poll() is None, f"{stage} was never seen: {running.communicate()[1][-2000:]}"
@@ -159,12 +161,11 @@ def test_ctrl_c_ends_everything_and_the_next_run_goes_on(copied: Callable[[], Pl
     place = copied()
     (trained,) = place.json("store", "ls", "train")
     (place.store / "actions" / trained["key"]).unlink()
-    _stopped_in(place, "train", _ctrl_c)
+    _stopped_in(place, "train", _ctrl_c, *SMOKE)
     assert place.json("store", "verify")["new_damage"] == []
-    run = place.json(*FAKE, **with_doubles())
+    run = place.json(*SMOKE)
     assert run["state"] == "completed"
-    # From there to the very same weights.
-    assert {name for name, _, backend in _executed(run) if backend != "fake"} == {"train", "compare", "report"}
+    assert _executed(run) == {("train", None, None)}  # from there to the very same weights
 
 
 @pytest.mark.slow
@@ -176,7 +177,7 @@ def test_a_run_may_be_stopped_in_any_stage_and_goes_on_from_there(place: Place) 
     )
     finished: set[str] = set()
     for stage, stop in zip(stages, itertools.cycle((_ctrl_c, _interrupt, _terminate)), strict=False):
-        _stopped_in(place, stage, stop)
+        _stopped_in(place, stage, stop, *FAKE, **with_doubles())
         assert place.json("store", "verify")["new_damage"] == []
         kept = {record["key"] for record in place.json("store", "ls")}
         assert finished <= kept
