@@ -166,6 +166,35 @@ def test_an_engine_that_was_held_up_is_not_taken_for_one_that_remembers() -> Non
     assert memory_complaint(HeldUp(remembers=False), batches(1, 64, 64, 0)) == ""
 
 
+class LuckyOnce(Echo):
+    """Other load holds up every query but one, which happens to be one with an image seen before."""
+
+    calls = 0
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        self.calls += 1
+        if self.calls != 5:
+            time.sleep(0.002)
+        return super().__call__(images)
+
+
+class RemembersOne(Remembering):
+    """The first image alone."""
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        answer = super().__call__(images)
+        self.known = dict(list(self.known.items())[:1])
+        return answer
+
+
+def test_one_lucky_query_is_no_memory_and_one_image_remembered_is() -> None:
+    some = batches(1, 64, 64, 0)
+    assert memory_complaint(LuckyOnce(), some) == ""
+    runner = RemembersOne()
+    answers_before(runner, some)
+    assert "so answers are remembered" in memory_complaint(runner, some)
+
+
 def test_an_engine_that_remembers_its_answers_is_found() -> None:
     some = batches(1, 64, 64, 0)
     for runner in (Remembering(), Remembering(remembers=False), Echo()):
