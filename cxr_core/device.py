@@ -19,6 +19,7 @@ Waiting = Callable[[str], None]
 
 GPUS = ("GPU-", "MIG-")  # how UUIDs of GPUs, and of slices of one, begin
 _AGAIN = 0.05  # seconds; the kernel has no waiting for one of several locks
+_UNSIGNED = 1.0  # seconds in which a holder will have signed: it does so right after it has the lock
 
 
 def lock_path(device: str) -> Path:
@@ -45,7 +46,10 @@ def hold(devices: Sequence[str], purpose: str, waiting: Waiting = lambda holder:
             held = _awaited(locks)
         os.ftruncate(locks[held], 0)
         os.pwrite(locks[held], json.dumps({"pid": os.getpid(), "purpose": purpose}).encode(), 0)
-        yield held
+        try:
+            yield held
+        finally:
+            os.ftruncate(locks[held], 0)  # or the next holder's waiters could read this name
 
 
 def _first_free(locks: dict[str, int]) -> str | None:
@@ -75,9 +79,13 @@ def confine(device: str) -> None:
 
 
 def holder(device: str) -> str:
-    """Who took the device last, in words."""
-    try:
-        about = from_json(lock_path(device).read_bytes())
-        return f"{about['purpose']} (process {about['pid']})"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "another process"
+    """Who holds the device, in words. Asked of a held one: a name not yet written is waited for, a second at most."""
+    deadline = time.monotonic() + _UNSIGNED
+    while True:
+        try:
+            about = from_json(lock_path(device).read_bytes())
+            return f"{about['purpose']} (process {about['pid']})"
+        except (OSError, ValueError, KeyError, TypeError):
+            if time.monotonic() >= deadline:
+                return "another process"
+            time.sleep(_AGAIN)

@@ -1,5 +1,7 @@
 """Child processes: what they return, how they fail, and that nothing of them is left."""
 
+import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -114,7 +116,6 @@ def test_the_child_dies_with_its_parent_and_frees_the_device(tmp_path: Path) -> 
 def test_whoever_waits_is_told_who_holds_the_device(tmp_path: Path) -> None:
     told: list[str] = []
     with device.hold(("cpu",), "building int8"):
-        threading.Timer(0.2, lambda: None).start()
         worker = threading.Thread(
             target=_run, args=(tmp_path, "add"), kwargs={"arguments": {"a": 1, "b": 1}, "waiting": told.append}
         )
@@ -125,3 +126,25 @@ def test_whoever_waits_is_told_who_holds_the_device(tmp_path: Path) -> None:
             time.sleep(0.05)
     worker.join()
     assert "building int8" in told[0]
+
+
+def test_a_holder_that_has_not_signed_yet_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CXR_DEVICE_LOCKS", str(tmp_path))
+    with device.hold(("cpu",), "the one before"):
+        pass
+    told: list[str] = []
+
+    def wait() -> None:
+        with device.hold(("cpu",), "waiting", told.append):
+            pass
+
+    descriptor = os.open(device.lock_path("cpu"), os.O_RDWR)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    time.sleep(0.3)
+    os.pwrite(descriptor, json.dumps({"pid": 1, "purpose": "building int8"}).encode(), 0)
+    waiting.join(0.5)
+    os.close(descriptor)
+    waiting.join()
+    assert told == ["building int8 (process 1)"]
