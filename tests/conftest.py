@@ -15,11 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 PROJECT = Path(__file__).resolve().parents[1]
 
 # Whoever waits in a parallel region sleeps: two workers on two cores would spin each other out of theirs.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# No test depends on how fast the machine is; Hypothesis gives an example 200 ms unless told otherwise.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 # What listens on this machine is not behind a proxy.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost,::1"

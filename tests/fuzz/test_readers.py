@@ -42,9 +42,7 @@ BOMBS = {
     + b"{}]}",
     "many small things": b"[" + b"{}," * 100_000 + b"{}]",
 }
-patient = settings(
-    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-)
+patient = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")

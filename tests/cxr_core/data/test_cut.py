@@ -38,7 +38,7 @@ def _sets(draw: st.DrawFn) -> tuple[pd.DataFrame, list[NearPair]]:
     return _table(rows), [NearPair(min(p), max(p), 0.99) for p in pairs]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(_sets(), st.integers(0, 2**31 - 1), st.sampled_from([0.1, 0.143, 0.15, 0.25, 0.4]))
 def test_a_cut_never_separates_what_belongs_together(
     case: tuple[pd.DataFrame, list[NearPair]], seed: int, share: float
@@ -53,7 +53,7 @@ def test_a_cut_never_separates_what_belongs_together(
     assert np.array_equal(inside, cut(table, groups, share, seed, "val"))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**31 - 1), st.sampled_from([0.1, 0.143, 0.15, 0.25, 0.3, 0.45]), st.integers(20, 60))
 def test_a_cut_has_its_share_of_each_kind(seed: int, share: float, patients: int) -> None:
     table = _table([(kind, 100 * k + n, 100 * k + n) for k, kind in enumerate(KINDS) for n in range(patients)])

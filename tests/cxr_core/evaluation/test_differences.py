@@ -86,7 +86,7 @@ def test_with_one_image_a_patient_it_is_mcnemars_exact_test(lost, gained):
         assert mcnemar_exact(lost, gained) == pytest.approx(binomtest(lost, lost + gained).pvalue)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.integers(-3, 3), min_size=2, max_size=9), st.booleans())
 def test_it_agrees_with_scipys_permutation_test(values, whole):
     # Swapping the pair (value, 0) in each patient is what flips a sign.

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
@@ -25,7 +25,6 @@ def test_wilson_on_the_published_test_split():
     assert (high - low) / 2 == pytest.approx(0.021, abs=5e-4)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_wilson_holds_its_estimate_and_stays_in_range(case):
     low, high = wilson(*case)
@@ -40,7 +39,6 @@ def _sample(seed: int, patients: int = 90):
     return label, patient, np.round(np.clip(rng.normal(0.3 + 0.4 * label, 0.2), 0, 1), 2)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 50))
 def test_each_replicate_is_what_repeating_the_images_gives(seed):
     label, patient, probability = _sample(seed)

@@ -130,7 +130,7 @@ PARTS = ["actions", "runs", "pins", "..", ".", "", "a", "x.json", "run.json", "f
 
 
 @given(st.one_of(st.text(max_size=60), st.lists(st.sampled_from(PARTS), max_size=6).map("/".join)))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_a_listed_name_is_the_one_place_of_a_document_or_none(path: str) -> None:
     try:
         document = document_at(path)

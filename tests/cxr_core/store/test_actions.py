@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxr_core.errors import MissingArtifact, StoreError, UsageError
@@ -16,7 +16,7 @@ from cxr_core.store.actions import record_from_content
 from cxr_core.store.seals import sealed, unsealed
 
 Persist = Callable[..., tuple[str, bytes]]
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
+fewer = settings(max_examples=60)
 
 
 @pytest.fixture
@@ -203,7 +203,7 @@ def test_only_objects_with_a_member_are_sealed(content: bytes) -> None:
         sealed(content)
 
 
-@patient
+@fewer
 @given(st.dictionaries(st.text(), st.text(), min_size=1))
 def test_sealing_is_undone_byte_for_byte_and_stays_json(content: dict[str, str]) -> None:
     data = json.dumps(content).encode()
@@ -211,7 +211,7 @@ def test_sealing_is_undone_byte_for_byte_and_stays_json(content: dict[str, str])
     assert {**content, "seal": json.loads(sealed(data))["seal"]} == json.loads(sealed(data))
 
 
-@patient
+@fewer
 @given(st.recursive(st.none() | st.booleans() | st.text(max_size=5), lambda x: st.dictionaries(st.text(), x)))
 def test_no_document_crashes_the_record_reader(content: Any) -> None:
     with pytest.raises(ValueError, match=r".+"):

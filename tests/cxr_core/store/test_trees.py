@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxr_core.errors import UsageError
@@ -19,7 +19,7 @@ DIGEST = "sha256:" + "a" * 64
 parts = st.text(
     st.characters(blacklist_categories=["Cs", "Cc"], blacklist_characters="/\\"), min_size=1, max_size=12
 ).filter(lambda part: part not in (".", ".."))
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
+fewer = settings(max_examples=60)
 names = st.lists(parts, min_size=1, max_size=4).map("/".join)
 
 
@@ -80,7 +80,7 @@ def test_undecodable_file_names_are_refused(store: Store, tmp_path: Path) -> Non
         store.put(source, "x")
 
 
-@patient
+@fewer
 @given(st.lists(names, max_size=8))
 def test_listing_and_entries_are_inverse_or_refused(given_names: list[str]) -> None:
     entries = [Entry(digest=DIGEST, name=name, size=index) for index, name in enumerate(given_names)]
@@ -97,7 +97,7 @@ def test_listing_and_entries_are_inverse_or_refused(given_names: list[str]) -> N
     assert bytes_from_entries(reversed(entries)) == data
 
 
-@patient
+@fewer
 @given(st.binary(max_size=200))
 def test_no_bytes_crash_the_reader(data: bytes) -> None:
     try:
@@ -107,7 +107,7 @@ def test_no_bytes_crash_the_reader(data: bytes) -> None:
     assert bytes_from_entries(entries) == data
 
 
-@settings(patient, max_examples=25)
+@settings(fewer, max_examples=25)
 @given(st.dictionaries(names, st.binary(max_size=30), max_size=5))
 def test_any_folder_comes_back_as_it_was(files: dict[str, bytes]) -> None:
     shared = Path("/dev/shm")  # what is asked here is no matter of the disk
@@ -132,7 +132,7 @@ def test_any_folder_comes_back_as_it_was(files: dict[str, bytes]) -> None:
         assert ref.size == sum(map(len, files.values()))
 
 
-@patient
+@fewer
 @given(st.from_regex(trees._ORDINARY, fullmatch=True).filter(lambda name: len(name) <= trees.LONGEST_PART))
 def test_the_short_way_lets_nothing_pass_that_the_long_one_refuses(name: str) -> None:
     with pytest.MonkeyPatch.context() as patched:
