@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from cxr_core.errors import UsageError
 
 Milliseconds = Annotated[float, Field(allow_inf_nan=False)]
+Duration = Annotated[float, Field(ge=0, le=1e12)]  # ms
 _STRICT = ConfigDict(frozen=True, extra="allow")
 
 
@@ -24,8 +25,8 @@ class Query(BaseModel):
     model_config = _STRICT
     startComputeMs: Milliseconds  # noqa: N815 - the file's own names
     endComputeMs: Milliseconds  # noqa: N815
-    computeMs: Annotated[float, Field(ge=0, allow_inf_nan=False)]  # noqa: N815
-    latencyMs: Annotated[float, Field(ge=0, allow_inf_nan=False)]  # noqa: N815
+    computeMs: Duration  # noqa: N815
+    latencyMs: Duration  # noqa: N815
 
 
 class ProfiledLayer(BaseModel):
@@ -33,8 +34,8 @@ class ProfiledLayer(BaseModel):
 
     model_config = _STRICT
     name: str
-    timeMs: Annotated[float, Field(ge=0, allow_inf_nan=False)]  # noqa: N815
-    averageMs: Annotated[float, Field(ge=0, allow_inf_nan=False)]  # noqa: N815
+    timeMs: Duration  # noqa: N815
+    averageMs: Duration  # noqa: N815
     percentage: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 

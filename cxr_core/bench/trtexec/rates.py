@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from cxr_core.bench.percentiles import least_count
+from cxr_core.bench.trtexec.cards import Card
 from cxr_core.bench.trtexec.case import Case, Finding, NotApplied
 from cxr_core.bench.trtexec.measured import EXACT, Measured
 from cxr_core.engines.capability import lacking
@@ -51,7 +52,8 @@ def above_roofline(case: Case) -> Iterator[Finding | NotApplied]:
                 lacks = f"the peak of {card.name} in {arithmetic.value}"
             yield NotApplied(rule="above-roofline", precision=one.label, lacks=lacks)
             continue
-        kind, tera = peak
+        kind, dense = peak
+        tera, sparse = (2 * dense, " with sparsity") if _sparse(one, card, kind) else (dense, "")
         needed = one.images_per_second * operations / 1000
         if needed > tera:
             yield Finding(
@@ -59,10 +61,17 @@ def above_roofline(case: Case) -> Iterator[Finding | NotApplied]:
                 precision=one.label,
                 severity="error",
                 arithmetic=f"{one.images_per_second:,.0f} images/s x {operations:g} GFLOP = {needed:.1f} TFLOP/s; "
-                f"{card.name}: {tera:g} TFLOP/s in {kind.value}; {needed / tera:.1f} times the limit",
+                f"{card.name}: {tera:g} TFLOP/s in {kind.value}{sparse}; {needed / tera:.1f} times the limit",
                 says=f"No such card can answer more than {tera * 1000 / operations:,.0f} of these images a second. "
                 "The figure cannot be a rate of images.",
             )
+
+
+def _sparse(one: Measured, card: Card, kind: Precision) -> bool:
+    """Whether half of the weights may have been left out: ``--sparsity``, on tensor cores of 8.0 and newer, which
+    have TF32 too. They are then twice as fast at most (A100 white paper)."""
+    asked = one.log.option("sparsity") in ("enable", "force")
+    return asked and kind is not Precision.FP32 and not lacking(card.capability, Precision.TF32)
 
 
 def _arithmetic(one: Measured) -> Precision:
