@@ -18,7 +18,7 @@ from cxr_core.evaluation.intervals import wilson
 from cxr_core.refs import Frozen, Precision
 
 # With one of these the printed throughput is no rate of images.
-_NO_RATE = ("batch-multiplied", "above-roofline")
+_NO_RATE = ("batch-multiplied", "throughput-contradicted", "above-roofline")
 
 
 class ImportedRow(Frozen):

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from math import prod
 from pathlib import PurePath
 
 import numpy as np
@@ -30,6 +31,9 @@ _LOWERING = {
 }
 # Exported times and their log are of one run where their mean GPU compute and their counts differ by less.
 _SAME_RUN = 0.01
+
+
+_SHAPE = re.compile(r":([0-9]{1,9}(?:x[0-9]{1,9})*)(?![0-9x])")
 
 
 class Measured(Frozen):
@@ -99,15 +103,16 @@ class Measured(Frozen):
 
     @property
     def images_per_query(self) -> int:
-        """``--batch`` where it is implicit, else the first dimension as bound, of ``--shapes`` or ``--optShapes``."""
+        """``--batch`` where it is implicit, else the first dimension as bound, of ``--shapes`` or ``--optShapes``.
+
+        Of several inputs that with the most values: others are masks, lengths and the like.
+        """
         if self.implicit_batch:
             return self.batch_option or 1
-        for shape in self.log.bindings.values():
-            return shape[0] if shape else 1
-        for option in ("shapes", "optShapes"):
-            if found := re.search(r":([0-9]{1,9})(?![0-9])", self.log.option(option) or ""):
-                return int(found[1])
-        return 1
+        stated = (_SHAPE.findall(self.log.option(option) or "") for option in ("shapes", "optShapes"))
+        asked = ([tuple(map(int, shape.split("x"))) for shape in shapes] for shapes in stated)
+        shapes = next(filter(None, (list(self.log.bindings.values()), *asked)), [(1,)])
+        return max(shapes, key=prod)[0]
 
     @property
     def images_per_second(self) -> float:

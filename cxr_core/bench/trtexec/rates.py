@@ -14,6 +14,9 @@ _PLAN = 4_000_000
 # Bytes a parameter that only FP32 weights come to.
 _LOWERED = 3.0
 
+# Figures of a log that were rounded by hand differ by less.
+_APART = 1.1
+
 # Share of the time whose layers must tell their precision, for a verdict on all of it.
 _TOLD = 0.5
 
@@ -37,6 +40,22 @@ def batch_multiplied(case: Case) -> Iterator[Finding | NotApplied]:
                 f"{_rate(one.queries / log.walltime)} queries a second were answered",
                 says=f"The throughput counts {batch} images a query because the option says so. An engine with an "
                 "explicit batch takes what its input is bound to, whatever --batch says.",
+            )
+
+
+def throughput_contradicted(case: Case) -> Iterator[Finding]:
+    """The throughput printed is far from queries over the walltime, and no ``--batch`` accounts for it."""
+    for one in case.measurements:
+        log, counted = one.log, one.counted_per_query
+        if not (one.multiplied or 1 / _APART < counted < _APART):
+            yield Finding(
+                rule="throughput-contradicted",
+                precision=one.label,
+                severity="error",
+                arithmetic=f"{log.throughput:g} qps x {log.walltime:g} s / {one.queries} queries = {counted:.3g} a "
+                f"query; {_rate(one.queries / log.walltime)} queries a second were answered",
+                says="The throughput is not that of the queries that were timed, and no --batch on the command line "
+                "says why. The log is of two runs, was changed, or lost its command line.",
             )
 
 

@@ -83,6 +83,10 @@ FAULTY: list[tuple[str, str, str, dict[str, Any], dict[str, Any]]] = [
     ("batch 8192, 79 queries", "batch-multiplied", "fp16", {"command": "--batch=8192", "times": 8192, "queries": 79, "compute": 1314.55, "walltime": 14.2, "percents": ()}, {"gflop_per_image": None}),
     ("batch 2", "batch-multiplied", "fp16", {"command": "--batch=2", "times": 2}, {}),
     ("too fast for a T4", "above-roofline", "fp16", {"device": T4, "queries": 90_000, "compute": 0.03}, {}),
+    ("a throughput of other queries", "throughput-contradicted", "fp16", {"times": 5}, {}),
+    ("a multiplied batch without its command line", "throughput-contradicted", "fp16", {"command": "", "times": 8, "version": 8201}, {}),
+    ("a throughput below the queries", "throughput-contradicted", "fp16", {"times": 0.5, "command": "--batch=8"}, {}),
+    ("too fast with a batch behind a mask's", "above-roofline", "fp16", {"device": T4, "command": "--shapes=mask:1x5,input:64x1x224x224", "queries": 1500, "compute": 1.9}, {}),
     ("too fast for sparse tensor cores too", "above-roofline", "fp16", {"device": A10, "command": "--loadEngine=a --sparsity=force", "queries": 300_000, "compute": 0.009}, {}),
     ("a card without sparse tensor cores", "above-roofline", "fp16", {"device": T4, "command": "--loadEngine=a --sparsity=force", "queries": 90_000, "compute": 0.03}, {}),
     ("too fast with a bound batch", "above-roofline", "fp16", {"device": T4, "binding": "64x1x224x224", "queries": 1500, "compute": 1.9}, {}),
@@ -119,7 +123,9 @@ def test_each_fault_is_found_and_nothing_else(
     (finding,) = result.findings
     assert finding.arithmetic and finding.says and any(digit in finding.arithmetic for digit in "0123456789")
     row = next(row for row in result.rows if row.precision == precision)
-    assert (row.images_per_second is None) == (rule in ("batch-multiplied", "above-roofline"))
+    assert (row.images_per_second is None) == (
+        rule in ("batch-multiplied", "throughput-contradicted", "above-roofline")
+    )
     assert (row.reason == rule) == (finding.severity == "error")
 
 
@@ -129,6 +135,7 @@ HARMLESS: list[tuple[str, str, dict[str, Any]]] = [
     ("a batch that was not multiplied in", "fp16", {"command": "--loadEngine=a --batch=8", "version": 101200}),
     ("several streams", "fp16", {"command": "--streams=8", "queries": 16384, "walltime": 29.9981, "compute": 6.9321}),
     ("fast, and just below the roof", "fp16", {"device": T4, "queries": 60_000, "compute": 0.045}),
+    ("a throughput rounded by hand", "fp16", {"times": 1.05}),
     ("sparse tensor cores are twice as fast", "fp16", {"device": A10, "command": "--loadEngine=a --sparsity=enable", "queries": 240_000, "compute": 0.012}),
     ("a batch that is no number", "fp16", {"command": f"--batch=² --shapes=x:{'9' * 5000}x3", "binding": "9" * 5000}),
     ("the largest and the least of all", "fp16", {"percents": (0, 100)}),
