@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, TypeAdapter, ValidationError
 
 from cxr_core.errors import UsageError
 
@@ -47,8 +47,9 @@ class Profile(BaseModel):
     layers: tuple[ProfiledLayer, ...]
 
 
-_QUERIES = TypeAdapter(tuple[Query, ...])
-_LAYERS = TypeAdapter(tuple[ProfiledLayer, ...])
+# The first wrong element is told: a complaint about each of a large file takes many times its size.
+_QUERIES = TypeAdapter(Annotated[tuple[Query, ...], FailFast()])
+_LAYERS = TypeAdapter(Annotated[tuple[ProfiledLayer, ...], FailFast()])
 
 
 def read_times(path: Path) -> tuple[Query, ...]:

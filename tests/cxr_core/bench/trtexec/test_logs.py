@@ -129,6 +129,8 @@ def test_a_file_that_cannot_be_read_or_is_too_large_is_named(tmp_path: Path) -> 
         read_log(tmp_path / "none.log")
     with pytest.raises(UsageError, match="cannot be read"):
         read_log(tmp_path)
+    with pytest.raises(UsageError, match=r"zero cannot be read \(it is no file"):
+        read_log(Path("/dev/zero"))
     with (tmp_path / "large.log").open("wb") as file:
         file.truncate(LARGEST + 1)
     with pytest.raises(UsageError, match=r"large\.log holds more than"):
