@@ -44,6 +44,7 @@ _STATISTIC = re.compile(rf"(min|max|mean|median|percentile\(({_NUMBER})%\)) = (\
 _VARIATION = re.compile(r"\* GPU compute time is unstable, with coefficient of variance = (\S+)%\.")
 _HINT = "If not already in use, locking GPU clock frequency or adding --useSpinWait may improve the stability."
 _BANNER = re.compile(r"&&&& (RUNNING|PASSED|FAILED) TensorRT\.trtexec \[TensorRT v(\d{1,9})\](?: \[b\d+\])? # (.*)")
+_OPTION = re.compile(r""" ['"]?--""")
 _BINDING = re.compile(r"Input binding for (\S+) with dimensions ([0-9]{1,9}(?:x[0-9]{1,9})*) is created\.")
 _TRACE = re.compile(rf"Timing trace has (\d{{1,12}}) queries over ({_NUMBER}) s")
 _DEVICE = {
@@ -135,7 +136,7 @@ def parse_log(text: str, name: str) -> TrtexecLog:
     started: set[str] = set()  # run by a banner of its own, or by a shell's echo of its command
     for body in _bodies(text):
         banner = _BANNER.fullmatch(body)
-        typed = "trtexec" in body.split(" ", 1)[0] and " --" in body
+        typed = "trtexec" in body.split(" ", 1)[0] and _OPTION.search(body) is not None
         if body.startswith("=== Performance summary ==="):
             summaries += 1
             if summaries > 1:
@@ -258,6 +259,11 @@ def _words(command: str) -> tuple[str, ...]:
         return tuple(command.split())
 
 
+def _joined(words: tuple[str, ...]) -> str:
+    # Where there are backslashes, as in Windows' paths, ``_words`` leaves quotes as they are.
+    return " ".join(words) if any("\\" in word for word in words) else shlex.join(words)
+
+
 def text_of_log(log: TrtexecLog) -> str:
     """The log as trtexec prints it, as far as the value goes: ``parse_log`` of it is equal to ``log``.
 
@@ -269,7 +275,7 @@ def text_of_log(log: TrtexecLog) -> str:
 
 def _lines(log: TrtexecLog) -> Iterable[str]:
     if log.command:
-        yield shlex.join(log.command)
+        yield _joined(log.command)
     if log.device is not None:
         yield "[I] === Device Information ==="
         labels = {field: label for label, field in _DEVICE.items() if not label.startswith("Application")}

@@ -54,6 +54,21 @@ def test_prefixes_colours_line_ends_and_encodings_do_not_matter(prefix: str, tmp
         assert read_log(tmp_path / name) == expected, name
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        '--loadEngine="a b.engine"',
+        r"--loadEngine=C:\nets\a.engine --shapes=x:4x3x8x8",
+        r'--loadEngine="C:\my nets\a.engine"',
+        "--loadEngine='odd",
+        r"--loadEngine='C:\odd",
+    ],
+)
+def test_a_command_line_comes_back(command: str) -> None:
+    log = parse_log(log_text(command=command), "x")
+    assert len(log.command) > 1 and parse_log(text_of_log(log), "x") == log
+
+
 def test_a_windows_command_line_keeps_its_paths() -> None:
     log = parse_log(log_text(command=r"--loadEngine=C:\nets\a.engine --shapes=x:4x3x8x8"), "x")
     assert log.option("loadEngine") == r"C:\nets\a.engine"
