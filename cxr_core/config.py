@@ -269,6 +269,18 @@ class Profile(Frozen):
         return self
 
 
+def parse_yaml(text: str) -> Any:
+    """What a YAML text says.
+
+    Raises:
+        yaml.YAMLError: it is none, or holds a value that PyYAML itself stumbles over, such as 2020-13-45.
+    """
+    try:
+        return yaml.safe_load(text)
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise yaml.YAMLError(str(error)) from error
+
+
 def load_profile(path: Path, overrides: Mapping[str, JsonValue] | None = None) -> Profile:
     """The profile in a YAML file, with overrides (``{section: {field: value}}``) laid over it.
 
@@ -284,7 +296,7 @@ def load_profile(path: Path, overrides: Mapping[str, JsonValue] | None = None) -
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
         raise UsageError(f"no profile at {path} ({error.strerror}); profiles there: {known}") from error
     try:
-        content = yaml.safe_load(text)
+        content = parse_yaml(text)
     except yaml.YAMLError as error:
         raise UsageError(f"profile {path} is not YAML: {error}") from error
     if not isinstance(content, dict):

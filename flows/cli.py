@@ -491,13 +491,15 @@ def parse_overrides(assignments: list[str]) -> dict[str, Any]:
     """
     import yaml
 
+    from cxr_core.config import parse_yaml
+
     found: dict[str, Any] = {}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals or not name:
             raise UsageError(f"--set {assignment}: FIELD=VALUE is expected, such as --set train.images=20000")
         try:
-            parsed = yaml.safe_load(value)
+            parsed = parse_yaml(value)
         except yaml.YAMLError as error:
             raise UsageError(f"--set {assignment}: the value is not YAML; put it in quotes") from error
         *sections, field = name.split(".")

@@ -1,5 +1,6 @@
 """Percentiles under trtexec's definition, and how many values each needs before it may be printed."""
 
+from bisect import bisect_left
 from functools import cache
 
 import numpy as np
@@ -12,15 +13,13 @@ _CONFIDENCE = 0.99
 def least_count(percent: float) -> int:
     """Smallest n for which n values carry the ``percent`` percentile: 64 for p90, 130 for p95, 662 for p99.
 
-    With p = percent/100, the smallest n whose chance of at most one value beyond the percentile,
-    bdtr(1, n, 1 - p), is at most 1 % (the early-stopping rule of MLPerf's load generator).
-    """
-    from scipy.special import bdtr
+    ``percent`` lies between 0 and 100, which are the least and the largest value: no count carries those.
 
-    beyond, count = 1 - percent / 100, 1
-    while bdtr(1, count, beyond) > 1 - _CONFIDENCE:
-        count += 1
-    return count
+    With p = percent/100, the smallest n whose chance of at most one value beyond the percentile,
+    p^(n-1) (p + n (1 - p)), is at most 1 % (the early-stopping rule of MLPerf's load generator).
+    """
+    counts, p = range(1, 1 << 60), percent / 100
+    return counts[bisect_left(counts, True, key=lambda n: p ** (n - 1) * (p + n * (1 - p)) <= 1 - _CONFIDENCE)]
 
 
 def percentile(ordered: NDArray[np.float32], percent: float) -> float:

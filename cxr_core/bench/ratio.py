@@ -43,11 +43,14 @@ def ratio_from_rounds(ratios: Sequence[float], seed: int) -> Ratio:
 
 
 def over_rounds(figures: Sequence[float], seed: int) -> OverRounds:
-    """Geometric mean of positive per-round figures with an expanded-percentile bootstrap interval.
+    """Geometric mean of positive per-round figures with an expanded-percentile bootstrap interval, or Student's where
+    that is the wider one.
 
     Rounds are resampled, not queries: queries of one turn share the machine's mood. With few rounds the
     plain percentile interval is too narrow; the tail is widened to Phi(-sqrt(n/(n-1)) t(0.975, n-1))
-    (Hesterberg 2015, "What Teachers Should Know About the Bootstrap", section 3.4).
+    (Hesterberg 2015, "What Teachers Should Know About the Bootstrap", section 3.4). Still no resample leaves the
+    range of the rounds, which of two rounds holds the truth in every other case and of four in 87 %: so the ends are
+    at least as far apart as t(0.975, n-1) s / sqrt(n) to each side, on the logarithms.
 
     Raises:
         ValueError: fewer than two rounds.
@@ -59,10 +62,14 @@ def over_rounds(figures: Sequence[float], seed: int) -> OverRounds:
     picks = np.random.default_rng(seed).integers(0, count, (_RESAMPLES, count))
     tail = _expanded_tail(count)
     low, high = np.quantile(_means(logs, picks), [tail, 1 - tail])
-    value = float(np.exp(logs.mean()))
-    # min and max: with equal rounds, rounding errors would put the value outside of its own interval.
+    mean, half = logs.mean(), _students_half(logs)
+    value = float(np.exp(mean))
+    # With equal rounds, rounding errors would put the value outside of its own interval.
     return OverRounds(
-        value=value, low=min(value, float(np.exp(low))), high=max(value, float(np.exp(high))), rounds=count
+        value=value,
+        low=min(value, float(np.exp(min(low, mean - half)))),
+        high=max(value, float(np.exp(max(high, mean + half)))),
+        rounds=count,
     )
 
 
@@ -82,6 +89,12 @@ def drift_over_rounds(figures: Sequence[float]) -> Drift | None:
 def _means(logs: NDArray[np.float64], picks: NDArray[np.int64]) -> NDArray[np.float64]:
     means: NDArray[np.float64] = logs[picks].mean(axis=1)
     return means
+
+
+def _students_half(logs: NDArray[np.float64]) -> float:
+    from scipy.special import stdtrit
+
+    return float(stdtrit(len(logs) - 1, 0.975) * logs.std(ddof=1) / np.sqrt(len(logs)))
 
 
 def _expanded_tail(count: int) -> float:

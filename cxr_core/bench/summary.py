@@ -13,7 +13,7 @@ from cxr_core.refs import Frozen
 class LatencySummary(Frozen):
     """Milliseconds per query of ``batch`` images. A percentile that ``count`` does not carry is None.
 
-    ``cv`` is the coefficient of variation in percent: population standard deviation / mean x 100.
+    ``cv`` is the coefficient of variation in percent: population standard deviation / mean x 100; 0 where all are 0.
     """
 
     batch: int
@@ -52,7 +52,7 @@ def latency_summary(milliseconds: ArrayLike, batch: int) -> LatencySummary:
         p90_ms=carried_percentile(ordered, 90),
         p95_ms=carried_percentile(ordered, 95),
         p99_ms=carried_percentile(ordered, 99),
-        cv=float(np.sqrt(np.mean((ordered - mean) ** 2)) / mean * 100),
+        cv=float(np.sqrt(np.mean((ordered - mean) ** 2)) / mean * 100) if mean else 0.0,
     )
 
 

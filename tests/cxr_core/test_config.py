@@ -75,7 +75,10 @@ def test_a_mistake_is_named_with_its_place(field: str, value: object, says: str)
     assert says in str(caught.value)
 
 
-@pytest.mark.parametrize(("text", "says"), [("a: [", "not YAML"), ("- 1", "must be a mapping"), ("{}", "name")])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("a: [", "not YAML"), ("a: 2020-13-45", "not YAML"), ("- 1", "must be a mapping"), ("{}", "name")],
+)
 def test_a_file_that_is_no_profile(tmp_path: Path, text: str, says: str) -> None:
     file = tmp_path / "p.yaml"
     file.write_text(text)

@@ -13,9 +13,11 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from cxr_core.bench.trtexec.importing import import_logs
 from cxr_core.data.tables import read_table
 from cxr_core.engines.metadata import EngineMetadata, read_metadata
-from cxr_core.errors import CxrError, DataError, RefusedError, StoreError
+from cxr_core.errors import CxrError, DataError, RefusedError, StoreError, UsageError
+from cxr_core.evaluation.scores import read_scores
 from cxr_core.graphs.metadata import GraphMetadata
 from cxr_core.lineage.accounts import _lineage_of
 from cxr_core.refs import Record, Ref
@@ -34,6 +36,7 @@ from cxr_core.store.pins import read_pin
 from cxr_core.store.runs import read_run
 from cxr_core.store.seals import sealed, unsealed
 from cxr_core.store.trees import bytes_from_entries, entries_from_bytes
+from tests.cxr_core.bench.trtexec.conftest import log_text
 from tests.cxr_core.release.conftest import MADE, bundle_of, write_keys
 
 KEY = "a" * 64
@@ -51,7 +54,7 @@ class Reader:
 
 def readers(folder: Path) -> dict[str, Reader]:
     """All of them, working in a folder of their own."""
-    return dict([*_documents(folder), *_store_files(folder), *_artifacts(folder), *_release(folder)])
+    return dict([*_documents(folder), *_store_files(folder), *_artifacts(folder), *_release(folder), *_brought(folder)])
 
 
 def written(path: Path, data: bytes) -> Path:
@@ -230,6 +233,45 @@ def _release(folder: Path) -> Iterator[tuple[str, Reader]]:
     yield "provenance", Reader(says, (), (statement,))
     yield "DSSE envelope", Reader(dsse, (RefusedError,), (signing,))
     yield "lineage of a release", Reader(lineage, (RefusedError, ValueError), (_lineage(),))
+
+
+def _brought(folder: Path) -> Iterator[tuple[str, Reader]]:
+    """What a person names to ``cxr bench import``, judged by every rule, and scores as ``compare`` takes them."""
+    written(folder / "known.log", log_text(queries=4, compute=1.0).encode())
+    times = [{"startComputeMs": i, "endComputeMs": i + 1, "computeMs": 1.0, "latencyMs": 1.1} for i in range(4)]
+    layers = {"Layers": [{"Name": "a", "LayerType": "x", "Inputs": [{"Format/Datatype": "FP16"}]}], "Bindings": ["x"]}
+    profile = [{"count": 4}, {"name": "a", "timeMs": 4.0, "averageMs": 1.0, "percentage": 100.0}]
+    beside = {
+        "times": json.dumps(times).encode(),
+        "layers": json.dumps(layers).encode(),
+        "profile": json.dumps(profile).encode(),
+        "accuracies": b"fp16 accuracy = 0.9215\nfp32: accuracy = 92.3 %\n",
+    }
+    context = (
+        b"device: Tesla T4\ngflop_per_image: 3.0\nparameters: 17550000\ndataset: {test: 624, val: 16}\n"
+        b"accuracy_log: accuracies\n"
+        b"logs: [{precision: fp16, log: known.log, engine_bytes: 70000000,\n"
+        b"  times: times, layers: layers, profile: profile}]\n"
+        b"claims: [{precision: fp16, over: fp32, metric: throughput, percent: 40}]\n"
+    )
+
+    def beside_a_log(name: str) -> Callable[[bytes], object]:
+        def read(data: bytes) -> None:
+            for other, valid in {**beside, "context": context}.items():
+                written(folder / other, data if other == name else valid)
+            import_logs([], folder / "context").model_dump_json()
+
+        return read
+
+    log = log_text(device=("Tesla T4", "7.5", 40, 1.59), binding="8x1x224x224", trace=3000, variation=3.0)
+    yield (
+        "trtexec's log",
+        Reader(lambda data: import_logs([written(folder / "a.log", data)], None), (UsageError,), (log.encode(),)),
+    )
+    for name, valid in {**beside, "context": context}.items():
+        yield f"trtexec's {name}", Reader(beside_a_log(name), (UsageError,), (valid,))
+    scores = b"file,label,kind,patient,logit_normal,logit_pneumonia,probability\na,0,n,p,1,0,0.3\nb,1,b,q,0,1,0.7\n"
+    yield "scores", Reader(lambda data: read_scores(written(folder / "scores.csv", data)), (DataError,), (scores,))
 
 
 def _lineage() -> bytes:

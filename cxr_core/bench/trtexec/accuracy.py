@@ -10,7 +10,11 @@ from cxr_core.refs import Frozen, Precision
 
 _PRECISION = re.compile(rf"(?<![a-z0-9])({'|'.join(kind.value for kind in Precision)})(?![a-z0-9])", re.IGNORECASE)
 _ACCURACY = re.compile(r"accuracy\s*[:=]\s*([0-9]*\.?[0-9]+)\s*(%?)", re.IGNORECASE)
-_NO_NUMBER = re.compile(r"accuracy\s*[:=]\s*[-+]?(nan|inf|[0-9]*,[0-9])", re.IGNORECASE)
+# Also what would be read as another number: with a sign, an exponent, a decimal comma, or two points.
+_NO_NUMBER = re.compile(
+    r"accuracy\s*[:=]\s*([-+]?(nan|inf)|[-+][0-9.]|[0-9.]+e[-+]?[0-9]|[0-9]*,[0-9]|[0-9]*\.[0-9]*\.[0-9])",
+    re.IGNORECASE,
+)
 
 
 class Printed(Frozen):
@@ -43,7 +47,7 @@ def read_accuracies(path: Path) -> dict[Precision, Printed]:
             current = Precision(named[-1].lower())
         if _NO_NUMBER.search(line):
             raise UsageError(
-                f"{path}: {line.strip()!r} is no accuracy; score that engine again, with a decimal point (LC_ALL=C)"
+                f"{path}: {line.strip()!r} is no accuracy; score that engine again, or write it 0.9215 or 92.15%"
             )
         if found := _ACCURACY.search(line):
             if current is None:
@@ -55,8 +59,10 @@ def read_accuracies(path: Path) -> dict[Precision, Printed]:
 
 
 def _printed(texts: Mapping[Precision, tuple[str, bool]], path: Path) -> dict[Precision, Printed]:
-    # Trailing zeros may have been dropped: all of a log are printed with the digits of the longest.
-    digits = max(len(text.partition(".")[2]) for text, _ in texts.values())
+    # Trailing zeros may have been dropped: all of a log in one unit are printed with the digits of the longest.
+    digits = {percent: 0 for _, percent in texts.values()}
+    for text, percent in texts.values():
+        digits[percent] = max(digits[percent], len(text.partition(".")[2]))
     found = {}
     for precision, (text, percent) in texts.items():
         unit = 100 if percent else 1
@@ -64,7 +70,7 @@ def _printed(texts: Mapping[Precision, tuple[str, bool]], path: Path) -> dict[Pr
             raise UsageError(
                 f"{path}: an accuracy of {text} for {precision} is out of range; write 0..1, or 0..100 with %"
             )
-        found[precision] = Printed(value=float(text) / unit, half=0.5 * 10.0**-digits / unit)
+        found[precision] = Printed(value=float(text) / unit, half=0.5 * 10.0 ** -digits[percent] / unit)
     return found
 
 

@@ -8,11 +8,15 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from cxr_core.bench.trtexec.cards import Card, card_named
+from cxr_core.config import parse_yaml
 from cxr_core.errors import UsageError
 from cxr_core.refs import Frozen, Precision
 
-Count = Annotated[int, Field(gt=0)]
+# Far above anything real, and far below where arithmetic overflows.
+Count = Annotated[int, Field(gt=0, le=10**15)]
 Size = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+FileName = Annotated[str, Field(pattern=r"^[^\x00]+$")]
+Splits = Annotated[Mapping[str, Count], Field(max_length=12)]  # all of their sums are tried
 
 
 class KnownLog(Frozen):
@@ -20,11 +24,11 @@ class KnownLog(Frozen):
     ``--exportTimes``, ``--exportLayerInfo`` and ``--exportProfile``."""
 
     precision: Precision
-    log: str
+    log: FileName
     engine_bytes: Count | None = None
-    times: str | None = None
-    layers: str | None = None
-    profile: str | None = None
+    times: FileName | None = None
+    layers: FileName | None = None
+    profile: FileName | None = None
 
 
 class Claim(Frozen):
@@ -59,9 +63,9 @@ class Context(Frozen):
     input: tuple[Count, ...] | None = None
     gflop_per_image: Size | None = None
     parameters: Count | None = None
-    dataset: Mapping[str, Count] = Field(default_factory=dict)
+    dataset: Splits = Field(default_factory=dict)
     evaluated: str = "test"
-    accuracy_log: str | None = None
+    accuracy_log: FileName | None = None
     logs: tuple[KnownLog, ...] = ()
     claims: tuple[Claim, ...] = ()
 
@@ -84,7 +88,7 @@ def read_context(path: Path) -> Context:
         UsageError: it cannot be read, is no YAML, or has a field that there is not; the message names the field.
     """
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read ({error}); name a YAML file with --context") from error
     except yaml.YAMLError as error:

@@ -10,11 +10,12 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, TypeAdapter, ValidationError
 
 from cxr_core.errors import UsageError
 
 Milliseconds = Annotated[float, Field(allow_inf_nan=False)]
+Duration = Annotated[float, Field(ge=0, le=1e12)]  # ms
 _STRICT = ConfigDict(frozen=True, extra="allow")
 
 
@@ -24,8 +25,8 @@ class Query(BaseModel):
     model_config = _STRICT
     startComputeMs: Milliseconds  # noqa: N815 - the file's own names
     endComputeMs: Milliseconds  # noqa: N815
-    computeMs: Annotated[float, Field(ge=0, allow_inf_nan=False)]  # noqa: N815
-    latencyMs: Annotated[float, Field(ge=0, allow_inf_nan=False)]  # noqa: N815
+    computeMs: Duration  # noqa: N815
+    latencyMs: Duration  # noqa: N815
 
 
 class ProfiledLayer(BaseModel):
@@ -33,8 +34,8 @@ class ProfiledLayer(BaseModel):
 
     model_config = _STRICT
     name: str
-    timeMs: Annotated[float, Field(ge=0, allow_inf_nan=False)]  # noqa: N815
-    averageMs: Annotated[float, Field(ge=0, allow_inf_nan=False)]  # noqa: N815
+    timeMs: Duration  # noqa: N815
+    averageMs: Duration  # noqa: N815
     percentage: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -46,8 +47,9 @@ class Profile(BaseModel):
     layers: tuple[ProfiledLayer, ...]
 
 
-_QUERIES = TypeAdapter(tuple[Query, ...])
-_LAYERS = TypeAdapter(tuple[ProfiledLayer, ...])
+# The first wrong element is told: a complaint about each of a large file takes many times its size.
+_QUERIES = TypeAdapter(Annotated[tuple[Query, ...], FailFast()])
+_LAYERS = TypeAdapter(Annotated[tuple[ProfiledLayer, ...], FailFast()])
 
 
 def read_times(path: Path) -> tuple[Query, ...]:

@@ -11,6 +11,7 @@ from cxr_core.bench.trtexec.case import Case, Finding, NotApplied
 
 RULES: tuple[Callable[[Case], Iterator[Finding | NotApplied]], ...] = (
     rates.batch_multiplied,
+    rates.throughput_contradicted,
     rates.above_roofline,
     rates.weights_not_lowered,
     rates.precision_not_run,

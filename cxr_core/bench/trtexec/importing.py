@@ -1,5 +1,6 @@
 """A decision table from logs alone: what they show, and where they show nothing, why."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from cxr_core.evaluation.intervals import wilson
 from cxr_core.refs import Frozen, Precision
 
 # With one of these the printed throughput is no rate of images.
-_NO_RATE = ("batch-multiplied", "above-roofline")
+_NO_RATE = ("batch-multiplied", "throughput-contradicted", "above-roofline")
 
 
 class ImportedRow(Frozen):
@@ -63,13 +64,15 @@ def import_logs(logs: Sequence[Path], context_file: Path | None) -> Imported:
     """
     context = read_context(context_file) if context_file else Context()
     folder = context_file.parent if context_file else Path()
-    known = {(folder / one.log).resolve(): one for one in context.logs}
-    others = {(folder / name).resolve() for name in context.other_files} | {context_file and context_file.resolve()}
-    chosen = [path.resolve() for path in logs if path.resolve() not in others] if logs else list(known)
+    listed = [_whole(folder / one.log) for one in context.logs]
+    others = {_whole(folder / name) for name in context.other_files} | {context_file and _whole(context_file)}
+    chosen = [path for path in map(_whole, logs) if path not in others] if logs else listed
     if not chosen:
         raise UsageError("nothing to import: name log files of trtexec, or a context that lists some with --context")
-    if twice := sorted({str(path) for path in chosen if chosen.count(path) > 1}):
-        raise UsageError(f"{twice[0]} is named twice; name each log once")
+    for paths in (listed, chosen):
+        if twice := sorted({str(path) for path in paths if paths.count(path) > 1}):
+            raise UsageError(f"{twice[0]} is named twice; name each log once")
+    known = dict(zip(listed, context.logs, strict=True))
     accuracies = read_accuracies(folder / context.accuracy_log) if context.accuracy_log else {}
     measurements = [_measured(path, known.get(path), folder) for path in chosen]
     case = Case(measurements, context, accuracies)
@@ -84,6 +87,11 @@ def import_logs(logs: Sequence[Path], context_file: Path | None) -> Imported:
         findings=tuple(found),
         not_applied=tuple(not_applied),
     )
+
+
+def _whole(path: Path) -> Path:
+    # Path.resolve raises for links in a circle; those are refused by name where they are read.
+    return Path(os.path.realpath(path))
 
 
 def _measured(path: Path, known: KnownLog | None, folder: Path) -> Measured:

@@ -4,11 +4,11 @@ The lines and their changes over the versions: NVIDIA/TensorRT, samples/common/s
 sampleDevice.cpp and sampleInference.cpp at the tags 8.2.1, v8.6.1, v10.0 and v11.1.
 """
 
-import math
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Annotated
 
 from pydantic import Field, ValidationError
@@ -17,10 +17,14 @@ from cxr_core.errors import UsageError
 from cxr_core.refs import Frozen
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Percent = Annotated[float, Field(ge=0, le=100)]
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 LARGEST = 1 << 28
 """Bytes of the largest log that is read; a verbose build writes some tens of millions."""
+
+# Of a figure that is not 0: far beyond any clock and card, and far from where arithmetic overflows.
+_LEAST, _MOST = 1e-9, 1e12
 
 _SPREADS = {
     "Latency": "latency",
@@ -39,9 +43,10 @@ _METRIC = re.compile(rf"({'|'.join(map(re.escape, ('Throughput', *_SPREADS, *_SE
 _STATISTIC = re.compile(rf"(min|max|mean|median|percentile\(({_NUMBER})%\)) = (\S+) ms(?:, |$)")
 _VARIATION = re.compile(r"\* GPU compute time is unstable, with coefficient of variance = (\S+)%\.")
 _HINT = "If not already in use, locking GPU clock frequency or adding --useSpinWait may improve the stability."
-_BANNER = re.compile(r"&&&& (RUNNING|PASSED|FAILED) TensorRT\.trtexec \[TensorRT v(\d+)\](?: \[b\d+\])? # (.*)")
-_BINDING = re.compile(r"Input binding for (\S+) with dimensions ([0-9x]+) is created\.")
-_TRACE = re.compile(rf"Timing trace has (\d+) queries over ({_NUMBER}) s")
+_BANNER = re.compile(r"&&&& (RUNNING|PASSED|FAILED) TensorRT\.trtexec \[TensorRT v(\d{1,9})\](?: \[b\d+\])? # (.*)")
+_OPTION = re.compile(r""" ['"]?--""")
+_BINDING = re.compile(r"Input binding for (\S+) with dimensions ([0-9]{1,9}(?:x[0-9]{1,9})*) is created\.")
+_TRACE = re.compile(rf"Timing trace has (\d{{1,12}}) queries over ({_NUMBER}) s")
 _DEVICE = {
     "Selected Device": "name",
     "Compute Capability": "capability",
@@ -58,15 +63,15 @@ class Spread(Frozen):
     max: Share
     mean: Share
     median: Share
-    percentiles: dict[float, Share]
+    percentiles: dict[Percent, Share]
 
 
 class Device(Frozen):
     """The card that trtexec says it ran on."""
 
     name: str
-    capability: str
-    multiprocessors: int | None = None
+    capability: Annotated[str, Field(pattern=r"^\d{1,2}\.\d$")]
+    multiprocessors: Annotated[int, Field(gt=0, le=10_000)] | None = None
     clock_ghz: Positive | None = None
 
 
@@ -110,7 +115,10 @@ def read_log(path: Path) -> TrtexecLog:
         UsageError: no log of trtexec 8 to 11, cut short, of several runs, or with a number that is none.
     """
     try:
-        if path.stat().st_size > LARGEST:
+        known = path.stat()
+        if not (S_ISREG(known.st_mode) or S_ISDIR(known.st_mode)):  # a device or pipe may never end
+            raise UsageError(f"{path} cannot be read (it is no file); name a log file of trtexec")
+        if known.st_size > LARGEST:
             raise UsageError(f"{path} holds more than {LARGEST:,} bytes; cut it down to its performance summary")
         data = path.read_bytes()
     except OSError as error:
@@ -128,7 +136,7 @@ def parse_log(text: str, name: str) -> TrtexecLog:
     started: set[str] = set()  # run by a banner of its own, or by a shell's echo of its command
     for body in _bodies(text):
         banner = _BANNER.fullmatch(body)
-        typed = "trtexec" in body.split(" ", 1)[0] and " --" in body
+        typed = "trtexec" in body.split(" ", 1)[0] and _OPTION.search(body) is not None
         if body.startswith("=== Performance summary ==="):
             summaries += 1
             if summaries > 1:
@@ -154,7 +162,7 @@ def parse_log(text: str, name: str) -> TrtexecLog:
         elif variation := _VARIATION.fullmatch(body.strip()):
             found["variation"] = _number(variation[1], name, body)
         elif binding := _BINDING.fullmatch(body.strip()):
-            bindings[binding[1]] = tuple(int(size) for size in binding[2].split("x") if size)
+            bindings[binding[1]] = tuple(map(int, binding[2].split("x")))
         elif trace := _TRACE.fullmatch(body.strip()):
             found["trace_queries"] = int(trace[1])
         else:
@@ -232,7 +240,7 @@ def _number(text: str, name: str, line: str) -> float:
     if not re.fullmatch(_NUMBER, text):
         raise UsageError(f"{name}: {text!r} is no number, in {line!r}; copy the log again")
     number = float(text)
-    if not math.isfinite(number):
+    if not (number == 0 or _LEAST <= abs(number) <= _MOST):  # so that NaN does not pass
         raise UsageError(f"{name}: {line!r} holds {text}; such a run measured nothing: run trtexec again")
     return number
 
@@ -251,6 +259,11 @@ def _words(command: str) -> tuple[str, ...]:
         return tuple(command.split())
 
 
+def _joined(words: tuple[str, ...]) -> str:
+    # Where there are backslashes, as in Windows' paths, ``_words`` leaves quotes as they are.
+    return " ".join(words) if any("\\" in word for word in words) else shlex.join(words)
+
+
 def text_of_log(log: TrtexecLog) -> str:
     """The log as trtexec prints it, as far as the value goes: ``parse_log`` of it is equal to ``log``.
 
@@ -262,7 +275,7 @@ def text_of_log(log: TrtexecLog) -> str:
 
 def _lines(log: TrtexecLog) -> Iterable[str]:
     if log.command:
-        yield shlex.join(log.command)
+        yield _joined(log.command)
     if log.device is not None:
         yield "[I] === Device Information ==="
         labels = {field: label for label, field in _DEVICE.items() if not label.startswith("Application")}

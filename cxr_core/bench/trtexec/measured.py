@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from math import prod
 from pathlib import PurePath
 
 import numpy as np
@@ -30,6 +31,9 @@ _LOWERING = {
 }
 # Exported times and their log are of one run where their mean GPU compute and their counts differ by less.
 _SAME_RUN = 0.01
+
+
+_SHAPE = re.compile(r":([0-9]{1,9}(?:x[0-9]{1,9})*)(?![0-9x])")
 
 
 class Measured(Frozen):
@@ -73,7 +77,7 @@ class Measured(Frozen):
     def batch_option(self) -> int | None:
         """``--batch`` of the command line."""
         value = self.log.option("batch")
-        return int(value) if value and value.isdigit() else None
+        return int(value) if value and re.fullmatch(r"[0-9]{1,9}", value) else None
 
     @property
     def implicit_batch(self) -> bool:
@@ -99,15 +103,16 @@ class Measured(Frozen):
 
     @property
     def images_per_query(self) -> int:
-        """``--batch`` where it is implicit, else the first dimension as bound, of ``--shapes`` or ``--optShapes``."""
+        """``--batch`` where it is implicit, else the first dimension as bound, of ``--shapes`` or ``--optShapes``.
+
+        Of several inputs that with the most values: others are masks, lengths and the like.
+        """
         if self.implicit_batch:
             return self.batch_option or 1
-        for shape in self.log.bindings.values():
-            return shape[0] if shape else 1
-        for option in ("shapes", "optShapes"):
-            if found := re.search(r":(\d+)(?:x\d+)*", self.log.option(option) or ""):
-                return int(found[1])
-        return 1
+        stated = (_SHAPE.findall(self.log.option(option) or "") for option in ("shapes", "optShapes"))
+        asked = ([tuple(map(int, shape.split("x"))) for shape in shapes] for shapes in stated)
+        shapes = next(filter(None, (list(self.log.bindings.values()), *asked)), [(1,)])
+        return max(shapes, key=prod)[0]
 
     @property
     def images_per_second(self) -> float:
@@ -120,14 +125,15 @@ class Measured(Frozen):
         return self.queries * self.images_per_query / self.log.walltime
 
     def percentiles(self) -> Sequence[float]:
-        """The percents for which the log prints a percentile."""
-        return tuple(self.log.compute.percentiles)
+        """The percents for which the log prints a percentile; to trtexec 0 and 100 are the least and the largest."""
+        return tuple(percent for percent in self.log.compute.percentiles if 0 < percent < 100)
 
 
 def precision_of(log: TrtexecLog, name: str) -> Precision | None:
     """Read off the name of an engine that was only loaded, the build options, or the names of files built from and to.
 
-    Without any option or name that lowers it, a build is FP32 in people's words. None where nothing tells.
+    Without any option or name that lowers it, a build is FP32 in people's words, unless it takes its precisions from
+    the network: with ``--stronglyTyped``, and always from version 11 on. None where nothing tells.
     """
     if (loaded := log.option("loadEngine")) and (found := _named(loaded)):
         return found  # nothing is built: what the options say is not so
@@ -137,7 +143,11 @@ def precision_of(log: TrtexecLog, name: str) -> Precision | None:
     names = (log.option("saveEngine"), *(log.option(source) for source in _SOURCES), name)
     told = next(filter(None, map(_named, filter(None, names))), None)
     built = any(log.option(source) is not None for source in _SOURCES)
-    return told or (Precision.FP32 if built else None)
+    return told or (Precision.FP32 if built and not _strongly_typed(log) else None)
+
+
+def _strongly_typed(log: TrtexecLog) -> bool:
+    return log.option("stronglyTyped") is not None or re.match(r"1[1-9]\.", log.version or "") is not None
 
 
 def _named(path: str) -> Precision | None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from cxr_core.bench.percentiles import least_count
+from cxr_core.bench.trtexec.cards import Card
 from cxr_core.bench.trtexec.case import Case, Finding, NotApplied
 from cxr_core.bench.trtexec.measured import EXACT, Measured
 from cxr_core.engines.capability import lacking
@@ -12,6 +13,9 @@ from cxr_core.refs import Precision
 _PLAN = 4_000_000
 # Bytes a parameter that only FP32 weights come to.
 _LOWERED = 3.0
+
+# Figures of a log that were rounded by hand differ by less.
+_APART = 1.1
 
 # Share of the time whose layers must tell their precision, for a verdict on all of it.
 _TOLD = 0.5
@@ -39,6 +43,22 @@ def batch_multiplied(case: Case) -> Iterator[Finding | NotApplied]:
             )
 
 
+def throughput_contradicted(case: Case) -> Iterator[Finding]:
+    """The throughput printed is far from queries over the walltime, and no ``--batch`` accounts for it."""
+    for one in case.measurements:
+        log, counted = one.log, one.counted_per_query
+        if not (one.multiplied or 1 / _APART < counted < _APART):
+            yield Finding(
+                rule="throughput-contradicted",
+                precision=one.label,
+                severity="error",
+                arithmetic=f"{log.throughput:g} qps x {log.walltime:g} s / {one.queries} queries = {counted:.3g} a "
+                f"query; {_rate(one.queries / log.walltime)} queries a second were answered",
+                says="The throughput is not that of the queries that were timed, and no --batch on the command line "
+                "says why. The log is of two runs, was changed, or lost its command line.",
+            )
+
+
 def above_roofline(case: Case) -> Iterator[Finding | NotApplied]:
     """Images a second x operations an image exceed what the card can do at its very best."""
     operations = case.context.gflop_per_image
@@ -51,7 +71,8 @@ def above_roofline(case: Case) -> Iterator[Finding | NotApplied]:
                 lacks = f"the peak of {card.name} in {arithmetic.value}"
             yield NotApplied(rule="above-roofline", precision=one.label, lacks=lacks)
             continue
-        kind, tera = peak
+        kind, dense = peak
+        tera, sparse = (2 * dense, " with sparsity") if _sparse(one, card, kind) else (dense, "")
         needed = one.images_per_second * operations / 1000
         if needed > tera:
             yield Finding(
@@ -59,10 +80,17 @@ def above_roofline(case: Case) -> Iterator[Finding | NotApplied]:
                 precision=one.label,
                 severity="error",
                 arithmetic=f"{one.images_per_second:,.0f} images/s x {operations:g} GFLOP = {needed:.1f} TFLOP/s; "
-                f"{card.name}: {tera:g} TFLOP/s in {kind.value}; {needed / tera:.1f} times the limit",
+                f"{card.name}: {tera:g} TFLOP/s in {kind.value}{sparse}; {needed / tera:.1f} times the limit",
                 says=f"No such card can answer more than {tera * 1000 / operations:,.0f} of these images a second. "
                 "The figure cannot be a rate of images.",
             )
+
+
+def _sparse(one: Measured, card: Card, kind: Precision) -> bool:
+    """Whether half of the weights may have been left out: ``--sparsity``, on tensor cores of 8.0 and newer, which
+    have TF32 too. They are then twice as fast at most (A100 white paper)."""
+    asked = one.log.option("sparsity") in ("enable", "force")
+    return asked and kind is not Precision.FP32 and not lacking(card.capability, Precision.TF32)
 
 
 def _arithmetic(one: Measured) -> Precision:

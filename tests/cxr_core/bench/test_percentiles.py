@@ -10,7 +10,9 @@ from cxr_core.bench.percentiles import carried_percentile, least_count, percenti
 from cxr_core.bench.summary import latency_summary, thinned, throughput_summary
 
 
-@pytest.mark.parametrize(("percent", "count"), [(90, 64), (95, 130), (99, 662)])
+@pytest.mark.parametrize(
+    ("percent", "count"), [(90, 64), (95, 130), (99, 662), (50, 11), (1e-300, 2), (99.99999, 66383518)]
+)
 def test_floors_are_the_smallest_counts_that_hold(percent: float, count: int) -> None:
     assert least_count(percent) == count
     beyond = 1 - percent / 100
@@ -38,6 +40,7 @@ def test_summary_of_a_worked_example() -> None:
     assert (found.count, found.min_ms, found.max_ms, found.mean_ms, found.median_ms) == (4, 1.0, 4.0, 2.5, 2.5)
     assert found.cv == pytest.approx(np.sqrt(1.25) / 2.5 * 100, rel=1e-6)
     assert found.p90_ms is found.p95_ms is found.p99_ms is None
+    assert latency_summary([0.0, 0.0], batch=1).cv == 0.0
 
 
 def test_summary_prints_each_percentile_from_its_own_count_on() -> None:

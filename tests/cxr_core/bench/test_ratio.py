@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 
 from cxr_core.bench.ratio import ratio_from_rounds
 
@@ -35,17 +36,24 @@ def test_same_seed_same_interval() -> None:
     assert ratio_from_rounds([1.0, 1.1, 1.2], 5) == ratio_from_rounds([1.0, 1.1, 1.2], 5)
 
 
+@pytest.mark.parametrize("rounds", [2, 3, 12])
+def test_an_interval_is_never_narrower_than_students(rounds: int) -> None:
+    per_round = np.exp(np.random.default_rng(rounds).normal(0.1, 0.05, rounds))
+    found, told = ratio_from_rounds(per_round.tolist(), 0), ttest_1samp(np.log(per_round), 0).confidence_interval(0.95)
+    assert found.low <= np.exp(told.low) * (1 + 1e-12) and found.high >= np.exp(told.high) * (1 - 1e-12)
+
+
 def test_one_round_carries_no_interval() -> None:
     with pytest.raises(ValueError, match="at least 2, got 1"):
         ratio_from_rounds([1.0], 0)
 
 
-@pytest.mark.parametrize("rounds", [6, 10, 20])
+@pytest.mark.parametrize("rounds", [2, 4, 6, 10, 20])
 def test_interval_covers(rounds: int) -> None:
     assert coverage(rounds, 300) >= 0.91
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rounds", [6, 10, 20])
+@pytest.mark.parametrize("rounds", [2, 4, 6, 10, 20])
 def test_interval_covers_closely(rounds: int) -> None:
     assert 0.925 <= coverage(rounds, 3000) <= 0.98

@@ -83,6 +83,12 @@ FAULTY: list[tuple[str, str, str, dict[str, Any], dict[str, Any]]] = [
     ("batch 8192, 79 queries", "batch-multiplied", "fp16", {"command": "--batch=8192", "times": 8192, "queries": 79, "compute": 1314.55, "walltime": 14.2, "percents": ()}, {"gflop_per_image": None}),
     ("batch 2", "batch-multiplied", "fp16", {"command": "--batch=2", "times": 2}, {}),
     ("too fast for a T4", "above-roofline", "fp16", {"device": T4, "queries": 90_000, "compute": 0.03}, {}),
+    ("a throughput of other queries", "throughput-contradicted", "fp16", {"times": 5}, {}),
+    ("a multiplied batch without its command line", "throughput-contradicted", "fp16", {"command": "", "times": 8, "version": 8201}, {}),
+    ("a throughput below the queries", "throughput-contradicted", "fp16", {"times": 0.5, "command": "--batch=8"}, {}),
+    ("too fast with a batch behind a mask's", "above-roofline", "fp16", {"device": T4, "command": "--shapes=mask:1x5,input:64x1x224x224", "queries": 1500, "compute": 1.9}, {}),
+    ("too fast for sparse tensor cores too", "above-roofline", "fp16", {"device": A10, "command": "--loadEngine=a --sparsity=force", "queries": 300_000, "compute": 0.009}, {}),
+    ("a card without sparse tensor cores", "above-roofline", "fp16", {"device": T4, "command": "--loadEngine=a --sparsity=force", "queries": 90_000, "compute": 0.03}, {}),
     ("too fast with a bound batch", "above-roofline", "fp16", {"device": T4, "binding": "64x1x224x224", "queries": 1500, "compute": 1.9}, {}),
     ("too fast with a batch in --shapes", "above-roofline", "fp16", {"device": T4, "command": "--shapes=input:64x1x224x224", "queries": 1500, "compute": 1.9}, {}),
     ("an unknown card by its multiprocessors", "above-roofline", "fp32", {"device": ("Some Card", "7.5", 40, 1.59), "queries": 9000, "compute": 0.3, "engine_bytes": 71_000_000}, {}),
@@ -99,6 +105,7 @@ FAULTY: list[tuple[str, str, str, dict[str, Any], dict[str, Any]]] = [
     ("fp16 on Pascal GP104", "precision-unsupported", "fp16", {"device": ("Tesla P4", "6.1", 20, 1.1), "engine_bytes": 36_000_000}, {}),
     ("p99 of 100 queries", "too-few-queries", "fp16", {"queries": 100, "compute": 29.4}, {}),
     ("p90 of 50 queries", "too-few-queries", "fp16", {"queries": 50, "compute": 58.8, "percents": (90,)}, {}),
+    ("p99.9999999 of 3000 queries", "too-few-queries", "fp16", {"percents": (99, 99.9999999)}, {}),
     ("p99 of 661 queries", "too-few-queries", "fp16", {"queries": 661, "compute": 4.4, "percents": (99,)}, {}),
 ]  # fmt: skip
 
@@ -116,7 +123,9 @@ def test_each_fault_is_found_and_nothing_else(
     (finding,) = result.findings
     assert finding.arithmetic and finding.says and any(digit in finding.arithmetic for digit in "0123456789")
     row = next(row for row in result.rows if row.precision == precision)
-    assert (row.images_per_second is None) == (rule in ("batch-multiplied", "above-roofline"))
+    assert (row.images_per_second is None) == (
+        rule in ("batch-multiplied", "throughput-contradicted", "above-roofline")
+    )
     assert (row.reason == rule) == (finding.severity == "error")
 
 
@@ -126,6 +135,10 @@ HARMLESS: list[tuple[str, str, dict[str, Any]]] = [
     ("a batch that was not multiplied in", "fp16", {"command": "--loadEngine=a --batch=8", "version": 101200}),
     ("several streams", "fp16", {"command": "--streams=8", "queries": 16384, "walltime": 29.9981, "compute": 6.9321}),
     ("fast, and just below the roof", "fp16", {"device": T4, "queries": 60_000, "compute": 0.045}),
+    ("a throughput rounded by hand", "fp16", {"times": 1.05}),
+    ("sparse tensor cores are twice as fast", "fp16", {"device": A10, "command": "--loadEngine=a --sparsity=enable", "queries": 240_000, "compute": 0.012}),
+    ("a batch that is no number", "fp16", {"command": f"--batch=² --shapes=x:{'9' * 5000}x3", "binding": "9" * 5000}),
+    ("the largest and the least of all", "fp16", {"percents": (0, 100)}),
     ("a bound batch below the roof", "fp16", {"device": T4, "binding": "16x1x224x224", "queries": 1500, "compute": 1.9}),
     ("Caffe's batch is real", "fp16", {"command": "--deploy=net.prototxt --model=a.caffemodel --batch=8", "times": 8, "version": 8201}),
     ("UFF's batch is real", "fp16", {"command": "--uff=net.uff --uffInput=x,3,224,224 --batch=8", "times": 8, "version": 8201}),
@@ -413,10 +426,20 @@ def test_times_of_another_run_are_refused(timed: Callable[..., Imported], comput
         ("--loadEngine=net.int8.engine --fp16", "a.log", "int8"),
         ("--loadEngine=net.engine", "a.log", "unknown"),
         ("--loadEngine=printf16bit.engine", "a.log", "unknown"),
+        ("--onnx=net.onnx --stronglyTyped", "a.log", "unknown"),
+        ("--onnx=net.int8.onnx --stronglyTyped", "a.log", "int8"),
     ],
 )
 def test_a_precision_is_read_off_names_and_options(write: Write, command: str, name: str, precision: str) -> None:
     assert import_logs([write(name, command=command)], None).rows[0].precision == precision
+
+
+@pytest.mark.parametrize(("version", "precision"), [(8601, "fp32"), (101200, "fp32"), (110100, "unknown")])
+def test_from_version_11_on_a_build_takes_its_precisions_from_the_network(
+    write: Write, version: int, precision: str
+) -> None:
+    row = import_logs([write("a.log", command="--onnx=net.onnx", version=version)], None).rows[0]
+    assert row.precision == precision
 
 
 @pytest.mark.parametrize(
@@ -431,6 +454,15 @@ def test_a_precision_is_read_off_names_and_options(write: Write, command: str, n
         ("claims: [{precision: fp16, over: fp32, metric: accuracy, percent: 3}]", "stated in points"),
         ("claims: [{precision: fp16, over: fp16, metric: throughput, percent: 3}]", "two precisions"),
         ("logs: [{precision: fp64, log: a}]", "logs.0.precision"),
+        ("logs: [{precision: fp16, log: a.log}, {precision: fp32, log: ./a.log}]", "a.log is named twice"),
+        ("model: 2020-13-45", "is no YAML: month"),
+        ("parameters: !!int x", "is no YAML"),
+        ("model: !!timestamp x", "is no YAML"),
+        (f"parameters: {'1' * 5000}", "is no YAML"),
+        ("[" * 5000, "is no YAML"),
+        (f"dataset: {{test: {'1' * 400}}}", "dataset.test: Input should be less"),
+        (f"dataset: {{{', '.join(f's{i}: {i + 9}' for i in range(28))}}}", "dataset: "),
+        ('accuracy_log: "a\\0b"', "accuracy_log: "),
         ("accuracy_log: none.log", "none.log cannot be read"),
         ("logs: [{precision: fp16, log: none.log}]", "none.log cannot be read"),
     ],
@@ -459,13 +491,28 @@ def test_nothing_to_import_and_a_log_named_twice(write: Write, tmp_path: Path) -
         ("accuracy = 0.9", "belongs to no precision"),
         ("fp16 accuracy = 1.2", "out of range"),
         ("fp16 accuracy = nan", "is no accuracy"),
-        ("fp16 accuracy = 0,9215", "with a decimal point"),
+        ("fp16 accuracy = 1.000e-01", "is no accuracy"),
+        ("fp16 accuracy = -0.5", "is no accuracy"),
+        ("fp16 accuracy = 0.9.1", "is no accuracy"),
+        ("fp16 accuracy = 0,9215", "or write it 0.9215"),
     ],
 )
 def test_scores_that_are_none_are_refused(text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "a.log").write_text(text)
     with pytest.raises(UsageError, match=said):
         read_accuracies(tmp_path / "a.log")
+
+
+def test_digits_are_those_of_the_unit(tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text("fp16 accuracy = 90.6%\nfp32 accuracy = 0.9006\nint8 accuracy = 0.9\n")
+    found = read_accuracies(tmp_path / "a.log")
+    assert [one.half for one in found.values()] == pytest.approx([0.0005, 0.00005, 0.00005])
+
+
+def test_links_in_a_circle_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.log").symlink_to("a.log")
+    with pytest.raises(UsageError, match=r"a\.log cannot be read"):
+        import_logs([tmp_path / "a.log"], None)
 
 
 def test_the_fewest_images_that_fit() -> None:

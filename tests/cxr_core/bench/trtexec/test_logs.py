@@ -54,6 +54,21 @@ def test_prefixes_colours_line_ends_and_encodings_do_not_matter(prefix: str, tmp
         assert read_log(tmp_path / name) == expected, name
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        '--loadEngine="a b.engine"',
+        r"--loadEngine=C:\nets\a.engine --shapes=x:4x3x8x8",
+        r'--loadEngine="C:\my nets\a.engine"',
+        "--loadEngine='odd",
+        r"--loadEngine='C:\odd",
+    ],
+)
+def test_a_command_line_comes_back(command: str) -> None:
+    log = parse_log(log_text(command=command), "x")
+    assert len(log.command) > 1 and parse_log(text_of_log(log), "x") == log
+
+
 def test_a_windows_command_line_keeps_its_paths() -> None:
     log = parse_log(log_text(command=r"--loadEngine=C:\nets\a.engine --shapes=x:4x3x8x8"), "x")
     assert log.option("loadEngine") == r"C:\nets\a.engine"
@@ -91,6 +106,12 @@ def test_a_windows_command_line_keeps_its_paths() -> None:
         (lambda text: text.replace("Throughput: 1000", "Throughput: nan"), "holds nan"),
         (lambda text: text.replace("Throughput: 1000", "Throughput: inf"), "holds inf"),
         (lambda text: text.replace("Throughput: 1000", "Throughput: 0"), "throughput cannot be 0.0"),
+        (lambda text: text.replace("Compute Time: 2.94 s", "Compute Time: 1e308 s"), "holds 1e308"),
+        (lambda text: text.replace("mean = 0.98 ms", "mean = 1e-320 ms"), "holds 1e-320"),
+        (lambda text: text.replace("percentile(99%)", "percentile(150%)"), "cannot be 150.0"),
+        (lambda text: _on("A", "seven", "40") + text, "capability cannot be 'seven'"),
+        (lambda text: _on("A", "8.0", "-40") + text, "multiprocessors cannot be '-40'"),
+        (lambda text: _on("A", "8.0", "1" * 400) + text, "multiprocessors cannot be '11"),
         (lambda text: text.replace("Walltime: 3 s", "Walltime: -3 s"), "walltime cannot be -3.0"),
         (lambda text: text.replace("Walltime: 3 s", "Walltime: 3 h"), "'3 h' is no number"),
         (lambda text: text.replace("median = 0.98 ms", "median = ?? ms"), "'??' is no number"),
@@ -102,6 +123,18 @@ def test_what_is_no_whole_log_is_refused(spoil, said: str) -> None:
         parse_log(spoil(log_text()), "some.log")
 
 
+def _on(name: str, capability: str, multiprocessors: str) -> str:
+    return f"[I] Selected Device: {name}\n[I] Compute Capability: {capability}\n[I] SMs: {multiprocessors}\n"
+
+
+def test_numbers_too_long_to_be_any_are_not_taken() -> None:
+    text = log_text().replace("[TensorRT v101200]", f"[TensorRT v{'1' * 5000}]")
+    text += f"[I] Timing trace has {'9' * 5000} queries over 3 s\n"
+    text += f"[I] Input binding for x with dimensions {'9' * 5000}x3 is created.\n"
+    log = parse_log(text, "x")
+    assert (log.version, log.trace_queries, log.bindings) == (None, None, {})
+
+
 def _escaped(letter: str) -> str:
     return f"\\{letter}" if letter in "?.()[]+*" else letter
 
@@ -111,6 +144,8 @@ def test_a_file_that_cannot_be_read_or_is_too_large_is_named(tmp_path: Path) -> 
         read_log(tmp_path / "none.log")
     with pytest.raises(UsageError, match="cannot be read"):
         read_log(tmp_path)
+    with pytest.raises(UsageError, match=r"zero cannot be read \(it is no file"):
+        read_log(Path("/dev/zero"))
     with (tmp_path / "large.log").open("wb") as file:
         file.truncate(LARGEST + 1)
     with pytest.raises(UsageError, match=r"large\.log holds more than"):
