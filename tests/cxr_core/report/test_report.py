@@ -1,6 +1,7 @@
 import base64
 import hashlib
 import io
+import itertools
 import json
 import re
 import subprocess
@@ -21,6 +22,7 @@ from cxr_core.evaluation.rows import Comparison
 from cxr_core.refs import Precision
 from cxr_core.report.document import DataFacts, Failure, Report, RunHeader, document
 from cxr_core.report.drawing import COLOURS, INK, hint, inline_svg, new_figure, style
+from cxr_core.report.figures import shift
 from cxr_core.report.look import CSS
 from cxr_core.report.report import report
 
@@ -268,6 +270,18 @@ def test_every_plot_answers_where_it_is_pointed_at(published):
         assert all(0 <= float(x) <= width and 0 <= float(y) <= height for x, y, _ in hints)
     ratio = next(row for row in found.rows if row.precision == "int8").ratio_to_reference
     assert f"int8 openvino: {ratio.value:.2f} times FP32 [{ratio.low:.2f}, {ratio.high:.2f}]" in html
+
+
+def test_the_shifts_are_drawn_between_two_labelled_powers_of_ten(run):
+    comparison = Comparison.model_validate_json(run["comparison"].read_bytes())
+    with style():
+        (axes,) = shift(comparison).axes
+    largest = max(abs(end) for one in comparison.details if one.paired for end in one.paired.shift)
+    (low, high), ticks = axes.get_xlim(), list(axes.get_xticks())
+    assert -low == high >= largest
+    assert {low, high} <= set(ticks)
+    within = [tick for tick in ticks if 0 < tick <= high]
+    assert all(after == pytest.approx(10 * tick) for tick, after in itertools.pairwise(within))
 
 
 def test_a_hint_lies_on_its_point():
