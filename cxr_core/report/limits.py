@@ -130,19 +130,19 @@ def _of_speed(rows: tuple[Row, ...]) -> Iterator[str]:
 def _of_fastest(report: Report) -> Iterator[str]:
     """Each backend's recommended precision against what passed there too: they took no turns with each other."""
     for choice in report.recommended_by_backend:
-        passed = [row for row in report.rows if row.backend == choice.backend and row.verdict is Verdict.PASS]
-        best = next((row.ratio_to_reference for row in passed if row.precision is choice.precision), None)
+        ratios = {
+            row.precision: row.ratio_to_reference
+            for row in report.rows
+            if row.backend == choice.backend and row.verdict is Verdict.PASS and row.ratio_to_reference
+        }
+        best = ratios.pop(choice.precision, None)
         if best is None or best.low <= 1:  # not taken for its speed
             continue
-        near = [
-            _name(row)
-            for row in passed
-            if row.precision is not choice.precision and row.ratio_to_reference and row.ratio_to_reference.high > best.low
-        ]
+        near = [f"{precision.value} {choice.backend}" for precision, ratio in ratios.items() if ratio.high > best.low]
         if near:
             yield (
-                f"That {choice.precision.value} {choice.backend} is faster than {_listed(near)}: the intervals of their "
-                "ratios to FP32 overlap, and cxr bench --ab measures two engines in turns."
+                f"That {choice.precision.value} {choice.backend} is faster than {_listed(near)}: the intervals of "
+                "their ratios to FP32 overlap, and cxr bench --ab measures two engines in turns."
             )
 
 
