@@ -109,7 +109,7 @@ def read_file(path: Path, *, largest_pixels: int = LARGEST_PIXELS) -> bytes:
             raise ImageRefused(
                 "bomb",
                 f"{size:,} bytes on disk, more than {largest_pixels:,} pixels can take; "
-                "raise data.largest_pixels if it is genuine",
+                "save it smaller, or raise data.largest_pixels of the run",
             )
         return path.read_bytes()
     except OSError as error:
@@ -188,7 +188,7 @@ def check_size(width: int, height: int, largest_pixels: int) -> None:
         raise ImageRefused(
             "bomb",
             f"{width}x{height} is {width * height:,} pixels, allowed are {largest_pixels:,}; "
-            "raise data.largest_pixels if it is genuine",
+            "save it smaller, or raise data.largest_pixels of the run",
         )
     if min(width, height) < _SMALLEST_SIDE:
         raise ImageRefused("too_small", f"{width}x{height}, expected at least {_SMALLEST_SIDE} pixels a side")

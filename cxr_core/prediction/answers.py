@@ -81,7 +81,8 @@ def _is_folder(path: Path) -> bool:
     try:
         return stat.S_ISDIR(path.stat().st_mode)
     except OSError as error:
-        if not path.is_symlink() and isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        # In that order: within a folder that may not be entered, is_symlink raises too.
+        if isinstance(error, (FileNotFoundError, NotADirectoryError)) and not path.is_symlink():
             raise UsageError(f"no file or folder at {path}") from error
         return False  # its row will say why
 

@@ -1,6 +1,7 @@
 """The plots. Each returns None when the run did not come far enough to draw it."""
 
 import csv
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -182,8 +183,13 @@ def shift(comparison: Comparison) -> "Figure | None":
         ):
             hint(axes, value, place, f"{_name(detail)}: {words}")
     axes.axvline(0, color=FAINT, linewidth=1)
+    # Up to a labelled power of ten on both sides: beyond the last label nobody reads a logarithm by eye.
+    furthest = max(abs(end) for _, paired in shown for end in (paired.shift[0], paired.shift[-1]))
+    decade = math.ceil(math.log10(max(furthest, 1e-3)))
+    powers = [10.0**power for power in range(decade, -4, -1 if decade < 0 else -2)]  # as many as there is room for
     axes.set_xscale("symlog", linthresh=1e-4, linscale=0.5)
-    axes.xaxis.set_major_locator(FixedLocator([-0.1, -0.001, 0, 0.001, 0.1]))
+    axes.xaxis.set_major_locator(FixedLocator([*(-power for power in powers), 0, *powers[::-1]]))
+    axes.set_xlim(-powers[0], powers[0])
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_yticks(range(len(shown)), [_name(detail) for detail, _ in reversed(shown)])
     axes.set_ylim(-0.6, len(shown) - 0.4)

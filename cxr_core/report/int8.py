@@ -5,6 +5,7 @@ from cxr_core.report.cells import number
 
 Lines = list[list[str]]
 
+CALIBRATOR_COLUMNS = ("calibrator", "mean |delta p|", "flips", "budget")
 TRIAL_COLUMNS = ("calibrator", "nodes left in FP32", "their share of the time", "mean |delta p|", "flips", "budget")
 SIZE_COLUMNS = ("calibration images", "mean |delta p|", "flips", "budget")
 SENSITIVITY_COLUMNS = ("node", "operator", "SQNR, dB", "share of the time", "runs in")
@@ -23,11 +24,12 @@ def section(found: Found | None) -> dict[str, object] | None:
     return {
         "answer": f"{answer(found)} {found.note}".rstrip(),
         "words": WORDS,
-        "trial_columns": TRIAL_COLUMNS,
-        "calibrators": [_trial(trial) for trial in found.calibrators],
+        "calibrator_columns": CALIBRATOR_COLUMNS,
+        "calibrators": [[trial.calibrator, *_judged(trial)] for trial in found.calibrators],
         "size_columns": SIZE_COLUMNS,
         "sizes": [[str(size.images), *_judged(size)] for size in found.sizes],
-        "curve": [_trial(trial) for trial in found.curve] if found.sensitivity else [],
+        "trial_columns": TRIAL_COLUMNS,
+        "curve": [_trial(trial) for trial in found.curve] if len(found.curve) > 1 else [],
         "sensitivity_columns": SENSITIVITY_COLUMNS,
         "sensitivity": _sensitivity(found),
         "sensitivity_title": f"The {min(_RANKED, len(found.sensitivity))} most sensitive nodes "

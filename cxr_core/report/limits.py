@@ -7,6 +7,7 @@ from cxr_core.evaluation.power import Power
 from cxr_core.evaluation.recommend import as_asked
 from cxr_core.evaluation.rows import Assessment, Row
 from cxr_core.evaluation.subgroups import SMALLEST_GROUP
+from cxr_core.evaluation.verdicts import Verdict
 from cxr_core.refs import Precision
 from cxr_core.report.document import DataFacts, Report
 
@@ -17,7 +18,7 @@ def limits(report: Report) -> tuple[str, ...]:
     """The sentences, gravest first. Each begins with what is not shown."""
     found = [*_of_data(report.data), *_of_shortcuts(report), *_of_looks(report.looks_at_test)]
     found += [*_of_size(report.power), *_of_kinds(report.reference)]
-    return (*found, *_of_engines(report.rows), *_of_speed(report.rows), *_of_model(report))
+    return (*found, *_of_engines(report.rows), *_of_speed(report.rows), *_of_fastest(report), *_of_model(report))
 
 
 def _of_data(data: DataFacts | None) -> Iterator[str]:
@@ -124,6 +125,25 @@ def _of_speed(rows: tuple[Row, ...]) -> Iterator[str]:
     slower = [_name(row) for row in rows if row.precision is not Precision.FP32 and _no_faster(row)]
     if slower:
         yield f"That {_listed(slower)} {'is' if len(slower) == 1 else 'are'} faster than FP32: the interval reaches 1."
+
+
+def _of_fastest(report: Report) -> Iterator[str]:
+    """Each backend's recommended precision against what passed there too: they took no turns with each other."""
+    for choice in report.recommended_by_backend:
+        ratios = {
+            row.precision: row.ratio_to_reference
+            for row in report.rows
+            if row.backend == choice.backend and row.verdict is Verdict.PASS and row.ratio_to_reference
+        }
+        best = ratios.pop(choice.precision, None)
+        if best is None or best.low <= 1:  # not taken for its speed
+            continue
+        near = [f"{precision.value} {choice.backend}" for precision, ratio in ratios.items() if ratio.high > best.low]
+        if near:
+            yield (
+                f"That {choice.precision.value} {choice.backend} is faster than {_listed(near)}: the intervals of "
+                "their ratios to FP32 overlap, and cxr bench --ab measures two engines in turns."
+            )
 
 
 def _no_faster(row: Row) -> bool:

@@ -13,7 +13,7 @@ CSS = """
   --fp32: #56b4e9; --tf32: #dd9bc2; --fp16: #f0b43c; --bf16: #2fc79b; --fp8: #a8a8a8; --int8: #ff8a3d; } }
 * { box-sizing: border-box; }
 html { scroll-padding-top: 1rem; }
-body { margin: 0 auto; max-width: 76rem; padding: 1rem clamp(.75rem, 3vw, 2rem) 3rem; background: var(--paper);
+body { margin: 0 auto; max-width: 100rem; padding: 1rem clamp(.75rem, 3vw, 2rem) 3rem; background: var(--paper);
   color: var(--ink); font: 1rem/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
 h1 { font-size: 1.5rem; margin: .5rem 0; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
 h3 { font-size: 1rem; margin: 0 0 .3rem; }
@@ -38,11 +38,11 @@ nav li { margin: 0; } nav a { display: inline-block; padding: .15rem 0; }
 .pass { --tone: var(--good); } .fail, .error { --tone: var(--bad); } .inconclusive { --tone: var(--open); }
 .unsupported { --tone: var(--none); } td.word { color: var(--tone); font-weight: 700; }
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: .5rem; }
-table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .4rem .65rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
+table { border-collapse: collapse; width: 100%; font-size: .85rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .4rem .5rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
 tbody th { font-weight: 600; }
 tr:last-child td, tr:last-child th { border-bottom: 0; }
-thead :is(th, td) { background: var(--sheet); color: var(--soft); }
+thead :is(th, td) { background: var(--sheet); color: var(--soft); white-space: normal; vertical-align: bottom; }
 th:first-child, td:first-child, .facts td, .texts :is(th, td):nth-child(-n+4),
   .figures :is(th, td):nth-child(-n+2) { text-align: left; }
 .scroll:not(.facts) :is(th, td):first-child { position: sticky; left: 0; background: var(--paper); }

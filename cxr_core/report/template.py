@@ -85,10 +85,11 @@ or that the branch did not reach.</p>{% endif %}
 <p class="soft">Before and after, for each engine that is not the same as then. Flips: images, of those that both runs
 scored, whose decision is another now.</p>{% endif %}
 {% if int8 %}{{ heading('int8', 'INT8 within its budget') }}<p>{{ int8.answer }}</p>
-<div class="pair">{{ grid('Calibrators, everything quantised', int8.trial_columns, int8.calibrators) }}
+<div class="pair">{{ grid('Calibrators, everything quantised', int8.calibrator_columns, int8.calibrators) }}
 {% if int8.sizes %}{{ grid('The chosen graph by fewer images', int8.size_columns, int8.sizes) }}{% endif %}
-{% if int8.curve %}{{ grid('Accuracy against time', int8.trial_columns, int8.curve) }}
-{{ grid(int8.sensitivity_title, int8.sensitivity_columns, int8.sensitivity) }}{% endif %}</div>
+{% if int8.curve %}{{ grid('Accuracy against time', int8.trial_columns, int8.curve) }}{% endif %}
+{% if int8.sensitivity %}{{ grid(int8.sensitivity_title, int8.sensitivity_columns, int8.sensitivity) }}
+{% endif %}</div>
 <p class="soft">{{ int8.words }}</p>{% endif %}
 {% if figures %}{{ heading('figures', 'Figures') }}
 <p class="soft screen">Point at a figure, tap it, or step through it with the arrow keys to read its values.</p>

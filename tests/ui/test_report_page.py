@@ -105,6 +105,12 @@ def test_a_phone_scrolls_down_and_never_sideways(opened: Any) -> None:
     assert page.evaluate("getComputedStyle(document.body).fontSize") == "16px"
 
 
+def test_a_small_desktop_shows_the_whole_decision_table(opened: Any) -> None:
+    page = opened({"width": 1280, "height": 900})
+    table = page.get_by_role("region", name="Decision table")
+    assert table.evaluate("table => table.scrollWidth - table.clientWidth") == 0
+
+
 def test_on_paper_no_table_is_cut_and_it_is_dark_on_white(opened: Any, tmp_path: Path) -> None:
     page = opened(SHEET, color_scheme="dark")
     page.emulate_media(media="print")

@@ -43,7 +43,7 @@ class Sensitivity(Frozen):
 
 
 class Found(Frozen):
-    """The account of a search. ``sensitivity`` is ranked, worst first, and empty where nothing had to be left.
+    """The account of a search. ``sensitivity`` is ranked, worst first.
 
     ``sizes``: the fewest calibration images first, all of them last. ``note``: what makes the finding doubtful.
     """

@@ -1,8 +1,8 @@
 """INT8 with an accuracy budget: leave the fewest nodes in float32, by estimated time, until the budget holds.
 
 1. All calibrators quantise everything; the one that moves the held-back patients' answers least is taken.
-2. Where that breaks the budget, nodes are ranked by the noise each makes alone, and by that noise for the time it
-   costs to leave the node. In either order bisection finds the shortest beginning with which the budget holds.
+2. Nodes are ranked by the noise each makes alone. Where the budget is broken, bisection finds the shortest beginning
+   of that order, and of the order of noise for the time it costs to leave the node, with which the budget holds.
 3. The cheaper of the two is trimmed: what can be quantised again without breaking the budget is.
 
 Where no beginning holds, everything is quantised and the account says that the budget is broken: a graph with almost
@@ -105,12 +105,9 @@ def search(
     trials = _Trials(written, time_shares(model, nodes), budget, progress, _planned(nodes))
     compared = tuple(trials.of(method, ()) for method in CALIBRATORS)
     method = min(compared, key=lambda trial: (not trial.held, trial.shift is None, trial.shift or 0)).calibrator
-    left: frozenset[str] = frozenset()
-    noise: dict[str, float] = {}
-    if not trials.of(method, ()).held:
-        progress(len(trials.done), trials.planned, "measuring each node's noise")
-        noise = sqnr(model, trials.graph(method, ()), sample)
-        left = _fewest(trials, method, noise)
+    progress(len(trials.done), trials.planned, "measuring each node's noise")
+    noise = sqnr(model, trials.graph(method, ()), sample)
+    left = frozenset() if trials.of(method, ()).held else _fewest(trials, method, noise)
     chosen = trials.of(method, left)
     sizes = []
     for images in fewer:

@@ -91,13 +91,14 @@ def test_what_may_not_be_read_says_so(tmp_path: Path, monkeypatch: pytest.Monkey
     try:
         if root:
             os.seteuid(NOBODY)
-        files, unread = files_at([Path()])
+        files, unread = files_at([Path(), Path("closed/inside.png")])
         found = _answers(files)
     finally:
         if root:
             os.seteuid(0)
         Path("closed").chmod(0o755)
     assert "Permission denied" in found["closed.png"].reason
+    assert "Permission denied" in found["inside.png"].reason
     assert found["open.png"].status is Status.LABELLED
     assert [(Path(one.file).name, one.status) for one in unread] == [("closed", Status.REFUSED)]
     assert "Permission denied" in unread[0].reason

@@ -73,7 +73,18 @@ def test_the_answer_says_how_it_ended(changes: dict[str, Any], words: str) -> No
     assert words in answer(searched(**changes))
 
 
-def test_where_nothing_was_ranked_only_the_calibrators_are_shown() -> None:
-    shown = section(searched(sensitivity=(), chosen=trial("mse", 0.001)))
+def test_where_nothing_has_to_be_left_the_nodes_are_ranked_all_the_same(tmp_path: Path) -> None:
+    whole = trial("mse", 0.001)
+    ranked = tuple(one.model_copy(update={"left": False}) for one in searched().sensitivity)
+    broken = (Failure(stage="engine", message="no room"),)
+    found = searched(sensitivity=ranked, chosen=whole, curve=(whole,))
+    report(out=tmp_path, run=RunHeader(profile="quick"), failures=broken, int8=found)
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "no node has to stay in FP32" in html
+    assert "The 15 most sensitive nodes of 20" in html and "Accuracy against time" not in html
+
+
+def test_an_older_search_that_ranked_nothing_stays_readable() -> None:
+    shown = section(searched(sensitivity=(), chosen=trial("mse", 0.001), curve=(trial("mse", 0.001),)))
     assert shown and shown["curve"] == [] and shown["sensitivity"] == []
     assert [line[0] for line in shown["calibrators"]] == ["minmax", "mse"]  # type: ignore[attr-defined]

@@ -6,6 +6,7 @@ from cxr_core.config import CompareConfig
 from cxr_core.evaluation.compare import compare
 from cxr_core.evaluation.differences import Finding
 from cxr_core.evaluation.rows import Comparison
+from cxr_core.evaluation.verdicts import Verdict
 from cxr_core.report.document import DataFacts, ModelFacts, Report, RunHeader, document
 from cxr_core.report.limits import limits
 
@@ -94,6 +95,17 @@ def test_open_findings_and_thin_percentiles_are_named(whole):
     assert "That accuracy of int8 openvino equal FP32's" in "\n".join(
         limits(_with_row(whole, "int8", accuracy_difference=opened))
     )
+
+
+def test_a_recommendation_that_others_may_outrun_is_told(whole):
+    assert whole.recommended.precision == "bf16"
+    assert "bf16 openvino is faster than" not in "\n".join(limits(whole))
+    best = next(row for row in whole.rows if row.precision == "bf16").ratio_to_reference
+    near = best.model_copy(update={"high": best.low + 0.01, "value": best.low, "low": best.low - 0.01})
+    apart = best.model_copy(update={"high": best.low - 0.01, "value": best.low - 0.02, "low": best.low - 0.03})
+    for ratio, verdict, told in ((near, "pass", True), (near, "fail", False), (apart, "pass", False)):
+        other = _with_row(whole, "int8", ratio_to_reference=ratio, verdict=Verdict(verdict))
+        assert ("That bf16 openvino is faster than int8 openvino" in "\n".join(limits(other))) is told
 
 
 def test_a_run_that_broke_early_shows_nothing_and_says_so():

@@ -1,6 +1,7 @@
 import base64
 import hashlib
 import io
+import itertools
 import json
 import re
 import subprocess
@@ -20,7 +21,8 @@ from cxr_core.evaluation.compare import compare
 from cxr_core.evaluation.rows import Comparison
 from cxr_core.refs import Precision
 from cxr_core.report.document import DataFacts, Failure, Report, RunHeader, document
-from cxr_core.report.drawing import COLOURS, INK, hint, inline_svg, new_figure, style
+from cxr_core.report.drawing import COLOURS, INK, hint, inline_svg, lay_out, new_figure, style
+from cxr_core.report.figures import shift
 from cxr_core.report.look import CSS
 from cxr_core.report.report import report
 
@@ -268,6 +270,27 @@ def test_every_plot_answers_where_it_is_pointed_at(published):
         assert all(0 <= float(x) <= width and 0 <= float(y) <= height for x, y, _ in hints)
     ratio = next(row for row in found.rows if row.precision == "int8").ratio_to_reference
     assert f"int8 openvino: {ratio.value:.2f} times FP32 [{ratio.low:.2f}, {ratio.high:.2f}]" in html
+
+
+@pytest.mark.parametrize(("factor", "edge"), [(1, 1), (0.1, 0.1), (0.01, 0.01), (1e-4, 1e-3), (0, 1e-3)])
+def test_the_shifts_are_drawn_between_two_labelled_powers_of_ten(run, factor, edge):
+    comparison = Comparison.model_validate_json(run["comparison"].read_bytes())
+    scaled = [
+        one.model_copy(
+            update={"paired": one.paired.model_copy(update={"shift": tuple(factor * x for x in one.paired.shift)})}
+        )
+        for one in comparison.details
+        if one.paired
+    ]
+    with style():
+        figure = shift(comparison.model_copy(update={"details": tuple(scaled)}))
+        lay_out(figure)
+        (axes,) = figure.axes
+        boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+    assert max(abs(end) for one in scaled for end in one.paired.shift) <= edge
+    assert axes.get_xlim() == (-edge, edge)
+    assert {-edge, 0, edge} <= set(axes.get_xticks())
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
 
 
 def test_a_hint_lies_on_its_point():
