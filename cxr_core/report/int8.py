@@ -45,11 +45,11 @@ def answer(found: Found) -> str:
     if not found.held:
         return (
             f"The budget ({budget}) cannot be held by leaving nodes in FP32; everything is quantised, by "
-            f"{found.calibrator}, and moves the answers by {_shift(chosen)} with {chosen.flips} flips."
+            f"{found.calibrator}, and moves the answers by {_shift(chosen)} with {chosen.flips} flipped."
         )
     left = f"{chosen.left} of {len(found.sensitivity)} nodes stay in FP32 ({chosen.time_share:.1%} of the time)"
     return (
-        f"The budget ({budget}) holds by {found.calibrator}, with {_shift(chosen)} and {chosen.flips} flips: "
+        f"The budget ({budget}) holds by {found.calibrator}, with {_shift(chosen)} and {chosen.flips} flipped: "
         f"{left if chosen.left else 'no node has to stay in FP32 for it'}."
     )
 
