@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from tests.conftest import SMOKE, Place
-from tests.serving import serving, until
+from tests.serving import DOUBLES, serving, until, with_doubles
 
 Disk = Callable[[str], Path]
+FAKE = ("run", "--profile", str(DOUBLES / "doubles.yaml"), "--data", "phantom")
 
 
 def _remount(disk: Path, options: str) -> None:
@@ -21,11 +22,11 @@ def _remount(disk: Path, options: str) -> None:
 @pytest.mark.slow
 def test_a_disk_that_fills_stops_the_run_and_with_more_room_it_goes_on(place: Place, small_disk: Disk) -> None:
     disk = small_disk("size=1m")
-    where = {"CXR_STORE": str(disk / "store")}
+    where = {"CXR_STORE": str(disk / "store"), **with_doubles()}
     finished: set[str] = set()
     for size in ("1m", "3m", "6m"):
         _remount(disk, f"size={size}")
-        done = place.cxr(*SMOKE, code=3, **where)
+        done = place.cxr(*FAKE, code=3, **where)
         assert "No space left on device" in done.stderr
         assert "Free space with `cxr store gc`" in done.stderr
         assert "Traceback" not in done.stderr
@@ -35,7 +36,7 @@ def test_a_disk_that_fills_stops_the_run_and_with_more_room_it_goes_on(place: Pl
         finished = kept
     assert finished
     _remount(disk, "size=64m")
-    run = place.json(*SMOKE, **where)
+    run = place.json(*FAKE, **where)
     assert run["state"] == "completed"
     assert all(stage["cached"] for stage in run["stages"] if stage["key"] in finished)
 
