@@ -111,12 +111,11 @@ class Served:
         deadline = time.monotonic() + 30
         while True:
             tasks = self.call("/task_runs/filter", {"flow_runs": {"id": {"any_": [run_id]}}, "limit": 200})
-            done = sorted(
-                task["name"]
-                for task in tasks
-                if task["state"]["name"] == "Completed" and task["state"]["timestamp"] > began
-            )
-            if done == self.executed_by_store(run_id) or time.monotonic() > deadline:
+            # A task may come before its state.
+            told = [(task["name"], task["state"]) for task in tasks if task["state"]]
+            done = sorted(name for name, state in told if state["name"] == "Completed" and state["timestamp"] > began)
+            agreed = len(told) == len(tasks) and done == self.executed_by_store(run_id)
+            if agreed or time.monotonic() > deadline:
                 return done
             time.sleep(0.5)
 
