@@ -18,6 +18,7 @@ from typing import Any
 from tests.conftest import PROJECT, Place
 
 DOUBLES = PROJECT / "tests" / "doubles"
+FAKE = ("run", "--profile", str(DOUBLES / "doubles.yaml"), "--data", "phantom")
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 

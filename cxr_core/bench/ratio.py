@@ -75,13 +75,11 @@ def over_rounds(figures: Sequence[float], seed: int) -> OverRounds:
 
 def drift_over_rounds(figures: Sequence[float]) -> Drift | None:
     """Least squares with Student's t, n - 2 degrees of freedom; None for fewer than three rounds."""
-    from scipy.special import stdtrit
-
     count = len(figures)
     if count < 3:
         return None
     (slope, _), covariance = np.polyfit(np.arange(count), np.log(np.asarray(figures, dtype=np.float64)), 1, cov=True)
-    half = float(stdtrit(count - 2, 0.975)) * np.sqrt(covariance[0, 0])
+    half = _t(count - 2) * np.sqrt(covariance[0, 0])
     value, low, high = (float(np.expm1(one * (count - 1))) for one in (slope, slope - half, slope + half))
     return Drift(value=value, low=low, high=high)
 
@@ -92,12 +90,17 @@ def _means(logs: NDArray[np.float64], picks: NDArray[np.int64]) -> NDArray[np.fl
 
 
 def _students_half(logs: NDArray[np.float64]) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(len(logs) - 1, 0.975) * logs.std(ddof=1) / np.sqrt(len(logs)))
+    return float(_t(len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs)))
 
 
 def _expanded_tail(count: int) -> float:
-    from scipy.special import ndtr, stdtrit  # scipy.stats has the same and takes seconds to import, in every stage
+    from scipy.special import ndtr
 
-    return float(ndtr(-np.sqrt(count / (count - 1)) * stdtrit(count - 1, 0.975)))
+    return float(ndtr(-np.sqrt(count / (count - 1)) * _t(count - 1)))
+
+
+def _t(degrees: int) -> float:
+    """t(0.975, degrees)"""
+    from scipy.special import stdtrit  # scipy.stats has the same and takes seconds to import, in every stage
+
+    return float(stdtrit(degrees, 0.975))

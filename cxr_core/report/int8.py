@@ -5,9 +5,10 @@ from cxr_core.report.cells import number
 
 Lines = list[list[str]]
 
-CALIBRATOR_COLUMNS = ("calibrator", "mean |delta p|", "flips", "budget")
-TRIAL_COLUMNS = ("calibrator", "nodes left in FP32", "their share of the time", "mean |delta p|", "flips", "budget")
-SIZE_COLUMNS = ("calibration images", "mean |delta p|", "flips", "budget")
+_JUDGED_COLUMNS = ("mean |delta p|", "flips", "budget")
+CALIBRATOR_COLUMNS = ("calibrator", *_JUDGED_COLUMNS)
+TRIAL_COLUMNS = ("calibrator", "nodes left in FP32", "their share of the time", *_JUDGED_COLUMNS)
+SIZE_COLUMNS = ("calibration images", *_JUDGED_COLUMNS)
 SENSITIVITY_COLUMNS = ("node", "operator", "SQNR, dB", "share of the time", "runs in")
 WORDS = (
     "Judged on training patients that neither calibration nor validation nor test holds; Q/DQ is computed as written. "

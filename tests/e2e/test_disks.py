@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import SMOKE, Place
-from tests.serving import DOUBLES, serving, until, with_doubles
+from tests.serving import FAKE, serving, until, with_doubles
 
 Disk = Callable[[str], Path]
-FAKE = ("run", "--profile", str(DOUBLES / "doubles.yaml"), "--data", "phantom")
 
 
 def _remount(disk: Path, options: str) -> None:

@@ -15,9 +15,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import PROJECT, SMOKE, Place
-from tests.serving import DOUBLES, until, with_doubles
-
-FAKE = ("run", "--profile", str(DOUBLES / "doubles.yaml"), "--data", "phantom")
+from tests.serving import FAKE, until, with_doubles
 
 
 def _executed(run: dict[str, Any]) -> set[tuple[str, str | None, str | None]]:

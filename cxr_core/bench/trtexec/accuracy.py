@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from itertools import chain, combinations
 from pathlib import Path
 
+from cxr_core.bench.trtexec.files import read_file
 from cxr_core.errors import UsageError
 from cxr_core.refs import Frozen, Precision
 
@@ -37,7 +38,7 @@ def read_accuracies(path: Path) -> dict[Precision, Printed]:
         UsageError: it cannot be read, holds no accuracy, one out of range, or one without a precision.
     """
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = read_file(path).decode(errors="replace")
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}); mend accuracy_log in the context") from error
     current: Precision | None = None

@@ -8,6 +8,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from cxr_core.bench.trtexec.cards import Card, card_named
+from cxr_core.bench.trtexec.files import read_file
 from cxr_core.config import parse_yaml
 from cxr_core.errors import UsageError
 from cxr_core.refs import Frozen, Precision
@@ -88,7 +89,7 @@ def read_context(path: Path) -> Context:
         UsageError: it cannot be read, is no YAML, or has a field that there is not; the message names the field.
     """
     try:
-        found = parse_yaml(path.read_text(encoding="utf-8"))
+        found = parse_yaml(read_file(path).decode())
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read ({error}); name a YAML file with --context") from error
     except yaml.YAMLError as error:

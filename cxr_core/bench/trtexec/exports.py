@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, FailFast, Field, TypeAdapter, ValidationError
 
+from cxr_core.bench.trtexec.files import read_file
 from cxr_core.errors import UsageError
 
 Milliseconds = Annotated[float, Field(allow_inf_nan=False)]
@@ -126,7 +127,7 @@ def _list(path: Path, option: str) -> list[Any]:
 
 def _json(path: Path, option: str) -> Any:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_file(path).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read ({error}); name the file that trtexec {option} wrote") from error
     try:

@@ -8,11 +8,11 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from stat import S_ISDIR, S_ISREG
 from typing import Annotated
 
 from pydantic import Field, ValidationError
 
+from cxr_core.bench.trtexec.files import read_file
 from cxr_core.errors import UsageError
 from cxr_core.refs import Frozen
 
@@ -115,12 +115,9 @@ def read_log(path: Path) -> TrtexecLog:
         UsageError: no log of trtexec 8 to 11, cut short, of several runs, or with a number that is none.
     """
     try:
-        known = path.stat()
-        if not (S_ISREG(known.st_mode) or S_ISDIR(known.st_mode)):  # a device or pipe may never end
-            raise UsageError(f"{path} cannot be read (it is no file); name a log file of trtexec")
-        if known.st_size > LARGEST:
+        if path.stat().st_size > LARGEST:
             raise UsageError(f"{path} holds more than {LARGEST:,} bytes; cut it down to its performance summary")
-        data = path.read_bytes()
+        data = read_file(path)
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}); name a log file of trtexec") from error
     wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))

@@ -32,7 +32,6 @@ _LOWERING = {
 # Exported times and their log are of one run where their mean GPU compute and their counts differ by less.
 _SAME_RUN = 0.01
 
-
 _SHAPE = re.compile(r":([0-9]{1,9}(?:x[0-9]{1,9})*)(?![0-9x])")
 
 

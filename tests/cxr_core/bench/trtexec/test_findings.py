@@ -14,8 +14,9 @@ from cxr_core.bench.trtexec.accuracy import Printed, read_accuracies, sample_siz
 from cxr_core.bench.trtexec.cards import CARDS, Card, card_named, card_of
 from cxr_core.bench.trtexec.claims import two_proportions
 from cxr_core.bench.trtexec.context import Context, read_context
+from cxr_core.bench.trtexec.exports import read_layers, read_profile, read_times
 from cxr_core.bench.trtexec.importing import Imported, import_logs
-from cxr_core.bench.trtexec.logs import Device
+from cxr_core.bench.trtexec.logs import Device, read_log
 from cxr_core.engines.capability import lacking
 from cxr_core.errors import UsageError
 from cxr_core.refs import Precision
@@ -464,6 +465,8 @@ def test_from_version_11_on_a_build_takes_its_precisions_from_the_network(
         (f"dataset: {{{', '.join(f's{i}: {i + 9}' for i in range(28))}}}", "dataset: "),
         ('accuracy_log: "a\\0b"', "accuracy_log: "),
         ("accuracy_log: none.log", "none.log cannot be read"),
+        ("accuracy_log: /dev/null", "null cannot be read (it is no file)"),
+        ("logs: [{precision: fp16, log: /dev/null}]", "null cannot be read (it is no file)"),
         ("logs: [{precision: fp16, log: none.log}]", "none.log cannot be read"),
     ],
 )
@@ -482,6 +485,12 @@ def test_nothing_to_import_and_a_log_named_twice(write: Write, tmp_path: Path) -
         import_logs([path, tmp_path / "." / "a.log"], None)
     with pytest.raises(UsageError, match=r"none\.yaml cannot be read"):
         read_context(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("reader", [read_log, read_accuracies, read_context, read_times, read_profile, read_layers])
+def test_a_device_is_no_file(reader: Callable[[Path], object]) -> None:
+    with pytest.raises(UsageError, match=r"/dev/null cannot be read \(.*it is no file"):
+        reader(Path("/dev/null"))
 
 
 @pytest.mark.parametrize(
