@@ -7,8 +7,7 @@ from pydantic import JsonValue
 
 from cxr_core.bench.audit import require_valid
 from cxr_core.bench.ratio import Drift, Ratio, ratio_from_rounds
-from cxr_core.bench.roofline import roofline_complaint, rooflines
-from cxr_core.bench.rounds import Ended, Side, alternate, both_sides, drift, drifting, ratios_by_round
+from cxr_core.bench.rounds import Ended, Side, alternate, both_sides, drift, drifting, note_rooflines, ratios_by_round
 from cxr_core.bench.subject import Subject, subject
 from cxr_core.bench.summary import LatencySummary, ThroughputSummary, latency_summary
 from cxr_core.bench.tuning import TunedStreams
@@ -86,11 +85,7 @@ def ab(
             sides = both_sides(("A", "B"), (first, second), (known, against), config)
             with watching(device) as watch:
                 ended = alternate(*sides, config, progress)
-    rates = [one.throughput_summary.images_per_second for one in sides]
-    for one, roof in zip(
-        sides, rooflines([(known, rates[0]), (against, rates[1])], config, engine_config), strict=True
-    ):
-        one.note(roofline_complaint(roof))
+    note_rooflines(sides, (known, against), config, engine_config)
     require_valid(*(one.complaint for one in sides))
     doubt = watch.complaint()
     ways = (one.otherwise(engine_config, config.streams) for one in sides)

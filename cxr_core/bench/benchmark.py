@@ -8,8 +8,7 @@ from pydantic import JsonValue
 from cxr_core.bench.audit import require_valid
 from cxr_core.bench.inputs import Inputs, of_test_split
 from cxr_core.bench.ratio import ratio_from_rounds
-from cxr_core.bench.roofline import roofline_complaint, rooflines
-from cxr_core.bench.rounds import Ended, Side, alternate, both_sides, drift, drifting, ratios_by_round
+from cxr_core.bench.rounds import Ended, Side, alternate, both_sides, drift, drifting, note_rooflines, ratios_by_round
 from cxr_core.bench.stages import stages
 from cxr_core.bench.summary import latency_summary, thinned
 from cxr_core.bench.trtexec.exports import write_times
@@ -59,15 +58,12 @@ def benchmark(
             sides = both_sides(("engine", "reference"), (first, second), (known, other), config, inputs)
             with watching(backend(known.backend).devices()[0]) as watch:
                 ended = alternate(*sides, config, progress)
-    rates = [one.throughput_summary.images_per_second for one in sides]
-    roofs = rooflines([(known, rates[0]), (other, rates[1])], config, engine_config)
-    for one, roof in zip(sides, roofs, strict=True):
-        one.note(roofline_complaint(roof))
+    roof, _ = note_rooflines(sides, (known, other), config, engine_config)
     require_valid(*(one.complaint for one in sides))
     ways = (one.otherwise(engine_config, config.streams) for one in sides)
     doubts = (*ways, *(one.unsteady for one in sides), ended.reason, drifting(drift(*sides)), watch.complaint())
     summary = _summary(known, *sides, ended, "; ".join(filter(None, doubts)), config)
-    summary |= {"roofline": roofs[0].model_dump(mode="json")} if roofs[0] else {}
+    summary |= {"roofline": roof.model_dump(mode="json")} if roof else {}
     summary |= {watch.kind: told} if (told := watch.told()) else {}
     kept = [round(value, 6) for value in sides[0].milliseconds.tolist()]
     document = summary | {"latencies_ms": thinned(kept)} | _audit(sides[0], inputs, known.engine_digest)

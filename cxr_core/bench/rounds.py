@@ -12,6 +12,7 @@ from cxr_core.bench.audit import answers_before, batch_complaint, complaint, mem
 from cxr_core.bench.inputs import Inputs, made_up
 from cxr_core.bench.loop import Turn, turn, turn_on_streams
 from cxr_core.bench.ratio import Drift, OverRounds, drift_over_rounds, over_rounds
+from cxr_core.bench.roofline import Roofline, roofline_complaint, rooflines
 from cxr_core.bench.summary import ThroughputSummary, throughput_summary
 from cxr_core.bench.tuning import TunedStreams, transfers, tuned_streams
 from cxr_core.bench.warmup import Warmup, warm_up
@@ -220,6 +221,17 @@ def both_sides(
     first = side(names[0], runners[0], config, inputs)
     same = known[0].engine_digest == known[1].engine_digest
     return first, side(names[1], runners[1], config, inputs, first.tuned if same else None)
+
+
+def note_rooflines(
+    sides: Sequence[Side], metadata: Sequence[EngineMetadata], config: BenchmarkConfig, engine_config: EngineConfig
+) -> list[Roofline | None]:
+    """How far each is from its device's peak, once the rounds are over; who is above it gets a complaint."""
+    rates = [one.throughput_summary.images_per_second for one in sides]
+    found = rooflines(list(zip(metadata, rates, strict=True)), config, engine_config)
+    for one, roof in zip(sides, found, strict=True):
+        one.note(roofline_complaint(roof))
+    return found
 
 
 def alternate(engine: Side, reference: Side, config: BenchmarkConfig, progress: Progress = silent) -> Ended:
