@@ -2,11 +2,13 @@
 
 ``CXR_BENCH_PROFILE`` names the profile, or a YAML file, whose network is trained and whose budget holds (``smoke``);
 ``CXR_DATA`` a folder of radiographs, else the profile's phantoms are taken. Both sides get the same calibration images,
-16 of them first, then twice as many up to the profile's ``calibration.images``, and the same held-back ones. Each is
-then judged once more on the validation split, which neither has seen. Speed is that of both, and of the two ends
-between which our search chooses: everything quantised that may be, and float32. Needs ``pip install -e '.[bench]'``.
+16 of them first (``CXR_BENCH_CALIBRATION`` names another number), then twice as many up to the profile's
+``calibration.images``, and the same held-back ones. Each is then judged once more on the validation split, which
+neither has seen. Speed is that of both, and of the two ends between which our search chooses: everything quantised that
+may be, and float32. Needs ``pip install -e '.[bench]'``.
 """
 
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,7 +52,7 @@ def measure(rounds: int) -> list[Paired | Beside]:
         folder = Path(scratch)
         tensors, graph = _trained(folder, profile)
         found: list[Paired | Beside] = []
-        images = _FEWEST
+        images = int(os.environ.get("CXR_BENCH_CALIBRATION", _FEWEST))
         while images <= profile.calibration.images:
             found += _compared(folder / str(images), tensors, graph, profile, images, rounds)
             images *= 2

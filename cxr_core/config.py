@@ -76,6 +76,9 @@ class TrainConfig(Frozen):
     clip_norm: Annotated[float, Field(gt=0)] = 5.0
     augmentation: Literal["none", "strong"] = "strong"
     border_probability: Share = Field(0.0, description="chance of a black border, against the geometry shortcut")
+    debias: Share = Field(
+        0.0, description="how much of what style alone says of the class is added to the logits in training; 0: nothing"
+    )
     flip_average: bool = Field(True, description="the graph averages an image and its mirror image")
     amp: Literal["auto", "none", "bf16", "fp16"] = Field(
         "auto", description="auto: measured, and used only where faster"
