@@ -47,7 +47,7 @@ def read_scores(path: Path) -> Scores:
 
     Raises:
         DataError: no such file, missing columns, no rows, files unsorted or twice, labels other
-            than 0 and 1, one class only, or a probability outside 0..1.
+            than 0 and 1, one class only, a probability outside 0..1, or a last line without its end.
     """
     table = _table(path)
     files = [str(name) for name in table["file"]]
@@ -82,6 +82,7 @@ def _table(path: Path) -> "pd.DataFrame":
             keep_default_na=False,
             na_values={name: ["", "nan", "NaN"] for name in COLUMNS[4:]},
         )
+        whole = path.read_bytes().endswith(b"\n")
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path.name}: scores expected as CSV, but {what(error)}; mend: score the test split again"
@@ -89,6 +90,8 @@ def _table(path: Path) -> "pd.DataFrame":
     missing = [name for name in COLUMNS if name not in table.columns]
     if missing:
         raise DataError(f"{path.name}: columns {', '.join(COLUMNS)} expected, {', '.join(missing)} missing")
+    if not whole:  # a number cut short is a number too, and would be judged
+        raise DataError(f"{path.name}: ends inside a line, as a file does that was cut; mend: score the test split again")
     if table.empty:
         raise DataError(f"{path.name}: holds no image; mend: score the test split again")
     return table

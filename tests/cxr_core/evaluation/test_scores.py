@@ -49,6 +49,14 @@ def test_a_damaged_file_is_refused_with_the_reason(tmp_path, table, spoil, words
         read_scores(_written(tmp_path, spoil(table)))
 
 
+def test_a_file_cut_in_its_last_number_is_refused(tmp_path, table):
+    path = _written(tmp_path, table)
+    for less in (1, 2, 5):
+        path.write_bytes(path.read_bytes()[:-less])
+        with pytest.raises(DataError, match="ends inside a line"):
+            read_scores(path)
+
+
 def test_a_missing_file_is_told_without_its_folder(tmp_path):
     with pytest.raises(DataError, match="No such file") as caught:
         read_scores(tmp_path / "scores.csv")
