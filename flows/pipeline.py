@@ -282,10 +282,10 @@ class Work:
                 weights=brought.weights,
                 frozen=frozen,
                 config=p.train,
-                filter=p.tensors.filter,
+                resized=p.tensors,
             )
         else:
-            trained = do(train, frozen=frozen, config=p.train, filter=p.tensors.filter)
+            trained = do(train, frozen=frozen, config=p.train, resized=p.tensors)
         return trained, do(export, trained=trained, config=p.export)
 
     def engines(self, spine: Spine) -> Entry:

@@ -91,7 +91,9 @@ def _table(path: Path) -> "pd.DataFrame":
     if missing:
         raise DataError(f"{path.name}: columns {', '.join(COLUMNS)} expected, {', '.join(missing)} missing")
     if not whole:  # a number cut short is a number too, and would be judged
-        raise DataError(f"{path.name}: ends inside a line, as a file does that was cut; mend: score the test split again")
+        raise DataError(
+            f"{path.name}: ends inside a line, as a file does that was cut; mend: score the test split again"
+        )
     if table.empty:
         raise DataError(f"{path.name}: holds no image; mend: score the test split again")
     return table

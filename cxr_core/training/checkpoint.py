@@ -22,6 +22,7 @@ class Checkpoint(Frozen):
     model: str
     size: int
     filter: str
+    frame: int = 0
     labels: tuple[str, ...]
     temperature: float
     threshold: float

@@ -19,7 +19,7 @@ from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from cxr_core.config import TrainConfig
+from cxr_core.config import TensorsConfig, TrainConfig
 from cxr_core.data.tensors import open_tensors
 from cxr_core.errors import MachineError
 from cxr_core.progress import Progress, silent
@@ -33,6 +33,7 @@ from cxr_core.training.operating_point import choose_operating_point
 from cxr_core.training.state import Trainer
 from cxr_core.training.style import style_log_odds
 
+_USUAL = TensorsConfig()
 _EMA_WARMUP = 10.0  # decay(step) = step / (step + 10) until it reaches the configured decay
 _REPORT_EVERY = 20  # steps
 
@@ -43,7 +44,7 @@ def train(
     out: Path,
     work: Path,
     config: TrainConfig,
-    filter: str = "bilinear",
+    resized: TensorsConfig = _USUAL,
     cache: Path | None = None,
     progress: Progress = silent,
 ) -> dict[str, JsonValue]:
@@ -52,7 +53,7 @@ def train(
     Args:
         tensors: folder of frozen tensors.
         work: folder that survives a kill; holds the resumable state.
-        filter: how the tensors were resized, carried along for prediction.
+        resized: how the tensors were made, carried along for prediction.
         cache: folder for what a GPU's libraries find and keep from training to training.
 
     Raises:
@@ -92,7 +93,8 @@ def train(
     checkpoint = Checkpoint(
         model=config.model,
         size=images.shape[-1],
-        filter=filter,
+        filter=resized.filter,
+        frame=resized.frame,
         labels=LABELS,
         temperature=point.temperature,
         threshold=point.threshold,
