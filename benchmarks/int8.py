@@ -5,11 +5,13 @@
 16 of them first (``CXR_BENCH_CALIBRATION`` names another number), then twice as many up to the profile's
 ``calibration.images``, and the same held-back ones. Each is then judged once more on the validation split, which
 neither has seen. Speed is that of both, and of the two ends between which our search chooses: everything quantised that
-may be, and float32. Needs ``pip install -e '.[bench]'``.
+may be, and float32. ``CXR_BENCH_LIMIT`` is how many seconds NNCF may search (no limit). Needs
+``pip install -e '.[bench]'``.
 """
 
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -24,6 +26,10 @@ from benchmarks.prepared import prepared, profile_asked
 _BATCH = 32
 _FEWEST = 16
 _REPEATS = 4  # batches a turn
+
+
+class _GivenUpError(Exception):
+    """NNCF's time is up."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,7 @@ def _compared(
     ours_took = seconds(
         lambda: facts.update(variant(**given, out=folder, precision=Precision.INT8, config=config))  # type: ignore[arg-type]
     )
+    about = f"{profile.train.model}, {images} calibration images"
     ours_left = facts["search"]["chosen"]
     (folder / "whole").mkdir()
     plain = profile.variant.model_copy(update={"int8_method": facts["search"]["calibrator"]})
@@ -89,25 +96,37 @@ def _compared(
     theirs_took = seconds(
         lambda: theirs.append(_accuracy_control(graph, np.load(folder / "calibration.npy"), held_back, config))
     )
-    read = library().Core().read_model
-    written = (read(graph), read(folder / "variant.onnx"), read(folder / "whole/variant.onnx"), theirs[0])
-    exact, ours, whole, other = (_compiled(model) for model in written)
-
-    about = f"{profile.train.model}, {images} calibration images"
     rows: list[Paired | Beside] = [
-        Beside("int8", f"search, {about}", "s", "", ours_took, theirs_took),
+        Beside("int8", f"search, {about}", "s", "", ours_took, theirs_took if theirs[0] is not None else None),
         Beside("int8", f"estimated time left in float32, {about}", "share", "", ours_left["time_share"], None),
     ]
+    if theirs[0] is None:
+        rows.append(Beside("int8", f"search of NNCF, given up, {about}", "s", "", theirs_took, None))
+    read = library().Core().read_model
+    written = {"ours": folder / "variant.onnx", "FP32": graph, "all INT8": folder / "whole/variant.onnx"}
+    models = {name: _compiled(read(path)) for name, path in written.items()}
+    models |= {"NNCF": _compiled(theirs[0])} if theirs[0] is not None else {}
+    return rows + _judged(about, models, held_back, unseen, config, rounds)
+
+
+def _judged(
+    about: str, models: dict[str, Any], held_back: _Judge, unseen: _Judge, config: Any, rounds: int
+) -> list[Paired | Beside]:
+    """How far each moves the answers, and how fast it is."""
+    rows: list[Paired | Beside] = []
     for where, judge in (("held back", held_back), ("validation", unseen)):
-        (shift, flips), (their_shift, their_flips) = judge.moved(ours), judge.moved(other)
+        moved = {name: judge.moved(model) for name, model in models.items()}
+        their_shift, their_flips = moved.get("NNCF", (None, None))
         judged = f"{where} ({len(judge.images)} images), {about}"
         bound = f"<= {config.int8_shift:g}" if judge is held_back else ""
         allowed = f"<= {int(config.int8_flips * len(judge.images))}" if judge is held_back else ""
+        shift, flips = moved["ours"]
         rows.append(Beside("int8", f"mean |delta p|, {judged}", "", bound, shift, their_shift))
         rows.append(Beside("int8", f"flips, {judged}", "", allowed, flips, their_flips))
-        rows.append(Beside("int8", f"mean |delta p| of all INT8, {judged}", "", "", judge.moved(whole)[0], None))
+        rows.append(Beside("int8", f"mean |delta p| of all INT8, {judged}", "", "", moved["all INT8"][0], None))
+        rows.append(Beside("int8", f"flips of all INT8, {judged}", "", "", moved["all INT8"][1], None))
     batch = np.repeat(held_back.images, -(-_BATCH // len(held_back.images)), axis=0)[:_BATCH].astype(np.float32)
-    return [*rows, *_speeds(about, {"ours": ours, "NNCF": other, "FP32": exact, "all INT8": whole}, batch, rounds)]
+    return [*rows, *_speeds(about, models, batch, rounds)]
 
 
 def _speeds(about: str, models: dict[str, Any], batch: Any, rounds: int) -> list[Paired]:
@@ -117,7 +136,9 @@ def _speeds(about: str, models: dict[str, Any], batch: Any, rounds: int) -> list
         return lambda: _REPEATS * len(batch) / seconds(lambda: [models[name](batch) for _ in range(_REPEATS)])
 
     rates = {name: rate(name) for name in models}
-    against = [("ours", "NNCF", ">= 1"), *((name, "FP32", "") for name in models if name != "FP32")]
+    against = [(name, "FP32", "") for name in models if name != "FP32"]
+    if "NNCF" in models:
+        against.insert(0, ("ours", "NNCF", ">= 1"))
     return [
         in_turns(Paired("int8", f"{a} / {b}, {about}", target, "images/s"), rates[a], rates[b], rounds)
         for a, b, target in (*against, ("ours", "all INT8", ""))
@@ -125,32 +146,39 @@ def _speeds(about: str, models: dict[str, Any], batch: Any, rounds: int) -> list
 
 
 def _accuracy_control(graph: Path, images: Any, judge: _Judge, config: Any) -> Any:
-    """NNCF's answer to the same budget: a metric that falls by 1 as soon as either half of the budget is used up."""
+    """NNCF's answer to the same budget, or none in time: a metric that falls by 1 as either half of it is used up."""
     from cxr_core.engines.openvino.library import library
 
     openvino = library()  # before NNCF, so that neither reports to anybody
     import nncf
 
+    longest = float(os.environ.get("CXR_BENCH_LIMIT", "inf"))
+    began = time.perf_counter()
     allowed = max(config.int8_flips * len(judge.images), 0.5)  # one flip is too many where none is allowed
 
     def used(model: Any, items: Any) -> tuple[float, None]:
         del items  # NNCF hands over a subset while it ranks; the budget is judged on all
+        if time.perf_counter() - began > longest:
+            raise _GivenUpError
         shift, flips = judge.moved(model)
         return -max(shift / config.int8_shift, flips / allowed), None
 
     def dataset(of: Any) -> Any:
         return nncf.Dataset([image[None].astype(np.float32) for image in of])
 
-    return nncf.quantize_with_accuracy_control(
-        openvino.Core().read_model(graph),
-        calibration_dataset=dataset(images),
-        validation_dataset=dataset(judge.images),
-        validation_fn=used,
-        max_drop=1.0,
-        drop_type=nncf.DropType.ABSOLUTE,
-        target_device=nncf.TargetDevice.CPU,
-        subset_size=len(images),
-    )
+    try:
+        return nncf.quantize_with_accuracy_control(
+            openvino.Core().read_model(graph),
+            calibration_dataset=dataset(images),
+            validation_dataset=dataset(judge.images),
+            validation_fn=used,
+            max_drop=1.0,
+            drop_type=nncf.DropType.ABSOLUTE,
+            target_device=nncf.TargetDevice.CPU,
+            subset_size=len(images),
+        )
+    except _GivenUpError:
+        return None
 
 
 def _judge(graph: Path, images: Any) -> _Judge:
