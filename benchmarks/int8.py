@@ -202,9 +202,9 @@ def _trained(folder: Path, profile: Any) -> tuple[Path, Path]:
     from cxr_core.graphs.export import export
     from cxr_core.training.loop import train
 
-    tensors = prepared(folder, profile).tensors
+    tensors, filter = prepared(folder, profile).tensors, profile.tensors.filter
     for name in ("train", "work", "export"):
         (folder / name).mkdir()
-    train(tensors=tensors, out=folder / "train", work=folder / "work", config=profile.train, resized=profile.tensors)
+    train(tensors=tensors, out=folder / "train", work=folder / "work", config=profile.train, filter=filter)
     export(checkpoint=folder / "train/checkpoint", out=folder / "export", config=profile.export)
     return tensors, folder / "export/model.onnx"

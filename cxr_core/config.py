@@ -6,25 +6,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, Field, JsonValue, ValidationError, ValidationInfo, model_validator
+from pydantic import BaseModel, Field, JsonValue, ValidationError, model_validator
 
 from cxr_core.errors import UsageError
 from cxr_core.refs import Frozen, Precision
-
-
-def _leaves_an_image(frame: int, beside: ValidationInfo) -> int:
-    size = beside.data.get("size", 0)  # absent where it is wrong itself, which is said then
-    if size and frame > size // 4:
-        raise ValueError(f"frame must be a quarter of size = {size} at most")
-    return frame
-
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Margin = Annotated[float, Field(gt=0, lt=0.5)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Frame = Annotated[int, Field(ge=0), AfterValidator(_leaves_an_image)]  # in a class whose ``size`` stands before
 PoolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 
 
@@ -57,7 +48,6 @@ class TensorsConfig(Frozen):
 
     size: Annotated[int, Field(ge=32, le=1024, description="height and width in pixels")] = 96
     filter: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] = "bilinear"
-    frame: Frame = Field(0, description="black rim in pixels, within size, against what an image's edges tell")
 
 
 class CalibrationConfig(Frozen):
@@ -86,9 +76,6 @@ class TrainConfig(Frozen):
     clip_norm: Annotated[float, Field(gt=0)] = 5.0
     augmentation: Literal["none", "strong"] = "strong"
     border_probability: Share = Field(0.0, description="chance of a black border, against the geometry shortcut")
-    debias: Share = Field(
-        0.0, description="how much of what style alone says of the class is added to the logits in training; 0: nothing"
-    )
     flip_average: bool = Field(True, description="the graph averages an image and its mirror image")
     amp: Literal["auto", "none", "bf16", "fp16"] = Field(
         "auto", description="auto: measured, and used only where faster"

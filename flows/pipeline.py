@@ -282,10 +282,10 @@ class Work:
                 weights=brought.weights,
                 frozen=frozen,
                 config=p.train,
-                resized=p.tensors,
+                filter=p.tensors.filter,
             )
         else:
-            trained = do(train, frozen=frozen, config=p.train, resized=p.tensors)
+            trained = do(train, frozen=frozen, config=p.train, filter=p.tensors.filter)
         return trained, do(export, trained=trained, config=p.export)
 
     def engines(self, spine: Spine) -> Entry:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from cxr_core.config import TensorsConfig, TrainConfig
+from cxr_core.config import TrainConfig
 from cxr_core.refs import Record, Ref
 from cxr_core.training import rocm
 from tasks.place import store_root
@@ -33,21 +33,21 @@ def _gpus() -> Iterator[str]:
 @stage(
     "train", core="cxr_core.training.loop:train", packages=_PACKAGES, machine=_machine, resumable=True, shown_every=1.0
 )
-def train(frozen: Record, config: TrainConfig, resized: TensorsConfig) -> Arguments:
+def train(frozen: Record, config: TrainConfig, filter: str) -> Arguments:
     return {
         "tensors": frozen.output("tensors"),
         "config": config,
-        "resized": resized,
+        "filter": filter,
         # What MIOpen finds for this card and keeps for later trainings; it names its files by card and version.
         "cache": Unkeyed(store_root() / "cache" / "miopen"),
     }
 
 
 @stage("train", core="cxr_core.training.adopt:adopt_weights", packages=_PACKAGES, machine=_machine)
-def adopt_weights(weights: Ref, frozen: Record, config: TrainConfig, resized: TensorsConfig) -> Arguments:
+def adopt_weights(weights: Ref, frozen: Record, config: TrainConfig, filter: str) -> Arguments:
     return {
         "weights": weights,
         "tensors": frozen.output("tensors"),
         "config": config,
-        "resized": resized,
+        "filter": filter,
     }

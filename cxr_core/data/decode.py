@@ -75,15 +75,11 @@ def read_picture(
         raise
 
 
-def resize(image: Image, *, size: int, filter: str, frame: int = 0) -> np.ndarray:
-    """The picture squeezed to a square, uint8 ``[size, size]``, by the Pillow filter of that name (antialiased).
-
-    Its outermost ``frame`` pixels are black and the picture lies within.
-    """
-    inner = size - 2 * frame
-    if image.size != (inner, inner):
-        image = image.resize((inner, inner), Resampling[filter.upper()])
-    return np.pad(np.asarray(image, np.uint8), frame)
+def resize(image: Image, *, size: int, filter: str) -> np.ndarray:
+    """The picture squeezed to a square, uint8 ``[size, size]``, by the Pillow filter of that name (antialiased)."""
+    if image.size != (size, size):
+        image = image.resize((size, size), Resampling[filter.upper()])
+    return np.asarray(image, np.uint8)
 
 
 def decode_and_resize(
@@ -91,13 +87,11 @@ def decode_and_resize(
     *,
     size: int,
     filter: str,
-    frame: int = 0,
     largest_pixels: int = LARGEST_PIXELS,
     dicom_window: Window = "header",
 ) -> np.ndarray:
     """What a model is shown: uint8 ``[size, size]``. Raises as :func:`decode`."""
-    image = decode(source, largest_pixels=largest_pixels, dicom_window=dicom_window)
-    return resize(image, size=size, filter=filter, frame=frame)
+    return resize(decode(source, largest_pixels=largest_pixels, dicom_window=dicom_window), size=size, filter=filter)
 
 
 def read_file(path: Path, *, largest_pixels: int = LARGEST_PIXELS) -> bytes:

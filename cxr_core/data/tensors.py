@@ -84,7 +84,7 @@ def tensors(
     images.flush()
     _write_index(target / "index.csv", table)
     counts: dict[str, JsonValue] = {name: int((table["split"] == name).sum()) for name in SPLITS}
-    return {"images": len(table), **config.model_dump(), "counts": counts}
+    return {"images": len(table), "size": config.size, "filter": config.filter, "counts": counts}
 
 
 def open_tensors(folder: Path) -> Tensors:
@@ -128,9 +128,7 @@ def _picture(path: Path, digest: str, config: TensorsConfig, data: DataConfig) -
             f"{path} changed since ingest: expected sha256 {digest}, found {found}; "
             "leave the folder alone during a run, and start again"
         )
-    return decode_and_resize(
-        content, size=config.size, filter=config.filter, frame=config.frame, largest_pixels=data.largest_pixels
-    )
+    return decode_and_resize(content, size=config.size, filter=config.filter, largest_pixels=data.largest_pixels)
 
 
 def _write_index(path: Path, table: pd.DataFrame) -> None:

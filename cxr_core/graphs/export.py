@@ -42,7 +42,7 @@ def adopt(*, graph: Path, out: Path, tensors: TensorsConfig, progress: Progress 
     """Take a graph that the user brings as it is: ``out/model.onnx`` has the same bytes.
 
     Raises:
-        ModelError: not ONNX, other names or shapes, metadata missing, or for images of another size, filter or frame.
+        ModelError: not ONNX, other names or shapes, metadata missing, or made for images of another size or filter.
     """
     _, metadata = open_graph(graph)
     agree(metadata, tensors)

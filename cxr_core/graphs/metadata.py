@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, ValidationError
 from pydantic_core import from_json
 
-from cxr_core.config import Frame, TensorsConfig
+from cxr_core.config import TensorsConfig
 from cxr_core.errors import ModelError
 from cxr_core.refs import Frozen
 
@@ -27,7 +27,7 @@ _EXAMPLE = (
 class GraphMetadata(Frozen):
     """Everything besides the graph that an answer depends on.
 
-    ``size``, ``filter`` and ``frame`` say how an image is resized; ``threshold`` is on the calibrated
+    ``size`` and ``filter`` say how an image is resized; ``threshold`` is on the calibrated
     probability softmax(output / temperature)[PNEUMONIA]. ``model`` and ``weights_digest`` say where
     the weights come from and are empty for a graph of unknown origin. ``version`` is that of these
     properties.
@@ -38,7 +38,6 @@ class GraphMetadata(Frozen):
     filter: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     threshold: Annotated[float, Field(gt=0, lt=1)]
-    frame: Annotated[Frame, Field(strict=True)] = 0
     model: str = ""
     weights_digest: str = ""
     version: Literal[1] = 1
@@ -85,9 +84,9 @@ def agree(metadata: GraphMetadata, tensors: TensorsConfig) -> None:
     """Refuse a graph that wants images other than those the profile makes.
 
     Raises:
-        ModelError: another size, filter or frame.
+        ModelError: another size or filter.
     """
-    for name, expected in tensors.model_dump().items():
+    for name, expected in (("size", tensors.size), ("filter", tensors.filter)):
         found = getattr(metadata, name)
         if found != expected:
             raise ModelError(

@@ -44,7 +44,7 @@ class Model:
         Raises:
             ModelError: the graph's answer is no number.
         """
-        pixels = resize(image, size=self.about.size, filter=self.about.filter, frame=self.about.frame)
+        pixels = resize(image, size=self.about.size, filter=self.about.filter)
         logits = self._session.run([_OUTPUT], {_INPUT: pixels[None, None].astype(np.float32)})[0]
         normal, pneumonia = np.asarray(logits, np.float64)[0]
         if not np.isfinite([normal, pneumonia]).all():

@@ -96,7 +96,6 @@ def preprocessing(what: Promotion) -> dict[str, Any]:
         "scaling the full range, DICOM through the first window of its header, MONOCHROME1 inverted",
         "resize": {
             "height": size, "width": size, "filter": what.model["filter"], "library": "Pillow",
-            "black_frame": f"{what.model['frame']} pixels on each side, within height and width",
             "aspect_ratio": "not kept: squeezed to the square",
         },
         "input": {

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from pydantic import JsonValue
 
-from cxr_core.config import TensorsConfig, TrainConfig
+from cxr_core.config import TrainConfig
 from cxr_core.data.tensors import open_tensors
 from cxr_core.training import machine
 from cxr_core.training.checkpoint import Checkpoint, save_checkpoint
@@ -13,11 +13,9 @@ from cxr_core.training.network import LABELS, Classifier, create_backbone, param
 from cxr_core.training.operating_point import choose_operating_point
 from cxr_core.training.weights import fit_weights, read_weights
 
-_USUAL = TensorsConfig()
-
 
 def adopt_weights(
-    *, weights: Path, tensors: Path, out: Path, config: TrainConfig, resized: TensorsConfig = _USUAL
+    *, weights: Path, tensors: Path, out: Path, config: TrainConfig, filter: str = "bilinear"
 ) -> dict[str, JsonValue]:
     """Take a state dict of ``config.model`` as it is; temperature and threshold follow the same rule as ours.
 
@@ -36,8 +34,7 @@ def adopt_weights(
         Checkpoint(
             model=config.model,
             size=data.images.shape[-1],
-            filter=resized.filter,
-            frame=resized.frame,
+            filter=filter,
             labels=LABELS,
             temperature=point.temperature,
             threshold=point.threshold,

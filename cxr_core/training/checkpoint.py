@@ -22,7 +22,6 @@ class Checkpoint(Frozen):
     model: str
     size: int
     filter: str
-    frame: int = 0
     labels: tuple[str, ...]
     temperature: float
     threshold: float

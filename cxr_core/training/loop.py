@@ -19,7 +19,7 @@ from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from cxr_core.config import TensorsConfig, TrainConfig
+from cxr_core.config import TrainConfig
 from cxr_core.data.tensors import open_tensors
 from cxr_core.errors import MachineError
 from cxr_core.progress import Progress, silent
@@ -31,9 +31,7 @@ from cxr_core.training.checkpoint import Checkpoint, save_checkpoint
 from cxr_core.training.network import LABELS, Classifier, create_backbone, parameters_in, standardise
 from cxr_core.training.operating_point import choose_operating_point
 from cxr_core.training.state import Trainer
-from cxr_core.training.style import style_log_odds
 
-_USUAL = TensorsConfig()
 _EMA_WARMUP = 10.0  # decay(step) = step / (step + 10) until it reaches the configured decay
 _REPORT_EVERY = 20  # steps
 
@@ -44,7 +42,7 @@ def train(
     out: Path,
     work: Path,
     config: TrainConfig,
-    resized: TensorsConfig = _USUAL,
+    filter: str = "bilinear",
     cache: Path | None = None,
     progress: Progress = silent,
 ) -> dict[str, JsonValue]:
@@ -53,7 +51,7 @@ def train(
     Args:
         tensors: folder of frozen tensors.
         work: folder that survives a kill; holds the resumable state.
-        resized: how the tensors were made, carried along for prediction.
+        filter: how the tensors were resized, carried along for prediction.
         cache: folder for what a GPU's libraries find and keep from training to training.
 
     Raises:
@@ -68,9 +66,6 @@ def train(
     rows = data.select("train")
     images = torch.from_numpy(np.ascontiguousarray(data.images[rows]))[:, None]
     labels = data.labels[rows]
-    style = np.zeros(len(rows))
-    if config.debias:
-        style = config.debias * style_log_odds(data.images[rows], labels, data.index["number"].to_numpy()[rows])
     steps = math.ceil(config.images / config.batch)
 
     trainer = _start(config, device, images.shape[-1], limit)
@@ -80,7 +75,7 @@ def train(
     resumed_at = trainer.step
     began = time.monotonic()
     try:
-        _run(trainer, config, device, images, labels, style, steps, work, progress)
+        _run(trainer, config, device, images, labels, steps, work, progress)
     except torch.OutOfMemoryError as error:
         raise MachineError(
             f"the GPU's memory does not suffice for {trainer.micro_batch} images at once ({error}); "
@@ -93,8 +88,7 @@ def train(
     checkpoint = Checkpoint(
         model=config.model,
         size=images.shape[-1],
-        filter=resized.filter,
-        frame=resized.frame,
+        filter=filter,
         labels=LABELS,
         temperature=point.temperature,
         threshold=point.threshold,
@@ -153,7 +147,6 @@ def _run(
     device: torch.device,
     images: Tensor,
     labels: np.ndarray,
-    style: np.ndarray,
     steps: int,
     work: Path,
     progress: Progress,
@@ -172,8 +165,7 @@ def _run(
     scaler = trainer.scaler
     parts = config.batch // trainer.micro_batch
     layout = machine.memory_format(device, trainer.model)
-    targets = torch.from_numpy(labels.astype(np.int64)).to(device)
-    known = torch.from_numpy(np.stack([np.zeros_like(style), style], 1)).float().to(device)  # logits, before any look
+    targets = torch.from_numpy(labels.astype(np.int64))
     # On the grid of the history, so that a resumed run averages its losses over the same steps.
     save_every = math.ceil(config.checkpoint_images / config.batch / _REPORT_EVERY) * _REPORT_EVERY
 
@@ -181,11 +173,11 @@ def _run(
         rows = torch.from_numpy(batches(step))
         chosen = images[rows].to(device)
         pixels = augment(chosen, step) if augment else standardise(chosen.float() / 255.0)
-        return pixels.contiguous(memory_format=layout), rows.to(device)
+        return pixels.contiguous(memory_format=layout), targets[rows].to(device)
 
-    def loss_of(pixels: Tensor, rows: Tensor) -> Tensor:
+    def loss_of(pixels: Tensor, wanted: Tensor) -> Tensor:
         with machine.autocast(device, trainer.amp):
-            loss: Tensor = criterion(trainer.model.backbone(pixels).float() + known[rows], targets[rows])
+            loss: Tensor = criterion(trainer.model.backbone(pixels).float(), wanted)
             return loss
 
     trainer.model.train()
@@ -195,12 +187,12 @@ def _run(
         following = ahead.submit(prepare, trainer.step)
         began, first = time.monotonic(), trainer.step
         while trainer.step < steps:
-            pixels, rows = following.result()
+            pixels, wanted = following.result()
             following = ahead.submit(prepare, trainer.step + 1)
             schedule.step_update(trainer.step)
             torch.manual_seed(config.seed * 1_000_003 + trainer.step)  # dropout too is a function of (seed, step)
             trainer.optimizer.zero_grad()
-            losses.append(accumulate(loss_of, pixels, rows, parts, scaler))
+            losses.append(accumulate(loss_of, pixels, wanted, parts, scaler))
             scaler.unscale_(trainer.optimizer)
             nn.utils.clip_grad_norm_(trainer.model.parameters(), config.clip_norm)
             scaler.step(trainer.optimizer)

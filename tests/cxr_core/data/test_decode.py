@@ -193,15 +193,6 @@ def test_the_square_is_squeezed_and_a_path_gives_what_its_bytes_give(
     assert decode_and_resize(path, size=48, filter="lanczos").dtype == np.uint8
 
 
-def test_a_frame_is_black_and_the_whole_picture_lies_within(chest: Chest) -> None:
-    image = Image.fromarray(chest())
-    framed = resize(image, size=32, filter="bilinear", frame=3)
-    assert framed.shape == (32, 32)
-    assert np.array_equal(framed[3:-3, 3:-3], resize(image, size=26, filter="bilinear"))
-    framed[3:-3, 3:-3] = 0
-    assert not framed.any()
-
-
 def test_the_filter_that_is_named_is_used(chest: Chest) -> None:
     image = Image.fromarray(chest())
     seen = {

@@ -15,17 +15,14 @@ from cxr_core.errors import DataError
 Prepare = Callable[..., SimpleNamespace]
 
 
-SMALL = TensorsConfig(size=32)
-
-
-def _again(done: SimpleNamespace, out: Path, config: TensorsConfig = SMALL) -> None:
+def _again(done: SimpleNamespace, out: Path) -> None:
     out.mkdir()
     tensors(
         folder=done.folder,
         manifest=done.manifest,
         split=done.table,
         out=out,
-        config=config,
+        config=TensorsConfig(size=32),
         data=DataConfig(),
     )
 
@@ -37,14 +34,6 @@ def test_each_row_is_what_the_one_preprocessing_gives(published: Path, prepare: 
     for row in data.index.itertuples():
         assert np.array_equal(data.images[row.row], decode_and_resize(published / row.file, size=32, filter="bilinear"))
         assert row.label == ("PNEUMONIA" in row.file)
-
-
-def test_a_frame_lies_around_each_image(published: Path, prepare: Prepare, tmp_path: Path) -> None:
-    done = prepare(published)
-    _again(done, tmp_path / "framed", TensorsConfig(size=38, frame=3))
-    framed = open_tensors(tmp_path / "framed/tensors").images
-    assert np.array_equal(framed[:, 3:-3, 3:-3], open_tensors(done.tensors).images)
-    assert not framed[:, :3].any() and not framed[..., -3:].any()
 
 
 def test_images_are_memory_mapped_and_cannot_be_written(published: Path, prepare: Prepare) -> None:

@@ -51,8 +51,6 @@ def test_origin_may_be_unknown() -> None:
         ({"threshold": "1.5"}, "cxr.threshold: .*found 1.5"),
         ({"temperature": "-1"}, "cxr.temperature"),
         ({"size": '"96"'}, "cxr.size"),
-        ({"frame": "-1"}, "cxr.frame"),
-        ({"frame": "25"}, "cxr.frame: .*frame must be a quarter of size = 96 at most, found 25"),
         ({"version": "2"}, "cxr.version"),
         ({"shades": "3"}, "cxr.shades"),
     ],
@@ -76,5 +74,3 @@ def test_a_graph_for_other_images_is_refused() -> None:
         agree(WHOLE, TensorsConfig(size=224, filter="bicubic"))
     with pytest.raises(ModelError, match="filter"):
         agree(WHOLE, TensorsConfig(size=96, filter="box"))
-    with pytest.raises(ModelError, match=r"frame 0.*have 3.*tensors\.frame=0"):
-        agree(WHOLE, TensorsConfig(size=96, filter="bicubic", frame=3))

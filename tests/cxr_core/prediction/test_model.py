@@ -23,13 +23,6 @@ def test_the_probability_is_the_calibrated_one_and_the_label_is_by_the_threshold
         assert model.label(0.4) == "PNEUMONIA" and model.label(0.4 - 1e-9) == "NORMAL"
 
 
-def test_a_picture_is_framed_as_the_graph_says() -> None:
-    framed = graph(METADATA.model_copy(update={"frame": 4})).SerializeToString()
-    with Model(framed, "it") as model:
-        seen = model.probability(Image.new("L", (40, 60), 180))
-    assert seen == pytest.approx(probability_of(180 * (SIZE - 8) ** 2 / SIZE**2), abs=1e-6)
-
-
 def test_it_is_what_the_run_scores_by(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(graph().SerializeToString())
