@@ -51,6 +51,7 @@ th:first-child, td:first-child, .facts td, .texts :is(th, td):nth-child(-n+4),
 .facts th { white-space: normal; width: 14rem; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 1.4rem 1rem;
   align-items: start; }
+.stacks { columns: 28rem; column-gap: 1rem; } .stacks > * { break-inside: avoid; margin-bottom: 1.4rem; }
 figure { margin: 0; } figure svg { width: 100%; height: auto; display: block; touch-action: pan-y pinch-zoom; }
 figcaption { margin-top: .3rem; } li { margin: .25rem 0; } code { overflow-wrap: anywhere; }
 .hint { fill: transparent; } .hint.on { stroke: var(--ink); stroke-width: 1.5; }

@@ -85,7 +85,7 @@ or that the branch did not reach.</p>{% endif %}
 <p class="soft">Before and after, for each engine that is not the same as then. Flips: images, of those that both runs
 scored, whose decision is another now.</p>{% endif %}
 {% if int8 %}{{ heading('int8', 'INT8 within its budget') }}<p>{{ int8.answer }}</p>
-<div class="pair">{{ grid('Calibrators, everything quantised', int8.calibrator_columns, int8.calibrators) }}
+<div class="stacks">{{ grid('Calibrators, everything quantised', int8.calibrator_columns, int8.calibrators) }}
 {% if int8.sizes %}{{ grid('The chosen graph by fewer images', int8.size_columns, int8.sizes) }}{% endif %}
 {% if int8.curve %}{{ grid('Accuracy against time', int8.trial_columns, int8.curve) }}{% endif %}
 {% if int8.sensitivity %}{{ grid(int8.sensitivity_title, int8.sensitivity_columns, int8.sensitivity) }}
