@@ -56,6 +56,8 @@ def test_the_figures_of_training_are_the_recorded_ones_and_a_missed_target_is_to
             f"accuracy 0.95 and AUC 0.987, mean of three seeds. It is **missed**: {accuracy:.3f} and {auc:.3f}"
             in unwrapped
         )
+    rejected = recorded["rejected: style beside the logits"]["mean_auc"]
+    assert f"tried and failed on test (AUC {rejected:.3f}" in unwrapped
     minutes = r"(\d+) minutes with one thread"
     profile = (PROJECT / "deployments/profiles/full.yaml").read_text(encoding="utf-8")
     assert re.findall(minutes, profile) == re.findall(minutes, unwrapped) == ["62"]
