@@ -87,7 +87,6 @@ def _compared(
     ours_took = seconds(
         lambda: facts.update(variant(**given, out=folder, precision=Precision.INT8, config=config))  # type: ignore[arg-type]
     )
-    about = f"{profile.train.model}, {images} calibration images"
     ours_left = facts["search"]["chosen"]
     (folder / "whole").mkdir()
     plain = profile.variant.model_copy(update={"int8_method": facts["search"]["calibrator"]})
@@ -96,17 +95,19 @@ def _compared(
     theirs_took = seconds(
         lambda: theirs.append(_accuracy_control(graph, np.load(folder / "calibration.npy"), held_back, config))
     )
-    rows: list[Paired | Beside] = [
-        Beside("int8", f"search, {about}", "s", "", ours_took, theirs_took if theirs[0] is not None else None),
-        Beside("int8", f"estimated time left in float32, {about}", "share", "", ours_left["time_share"], None),
-    ]
-    if theirs[0] is None:
-        rows.append(Beside("int8", f"search of NNCF, given up, {about}", "s", "", theirs_took, None))
     read = library().Core().read_model
     written = {"ours": folder / "variant.onnx", "FP32": graph, "all INT8": folder / "whole/variant.onnx"}
     models = {name: _compiled(read(path)) for name, path in written.items()}
-    models |= {"NNCF": _compiled(theirs[0])} if theirs[0] is not None else {}
-    return rows + _judged(about, models, held_back, unseen, config, rounds)
+    if theirs[0] is not None:
+        models["NNCF"] = _compiled(theirs[0])
+
+    about = f"{profile.train.model}, {images} calibration images"
+    searched = "search" if "NNCF" in models else "search (NNCF given up)"
+    return [
+        Beside("int8", f"{searched}, {about}", "s", "", ours_took, theirs_took),
+        Beside("int8", f"estimated time left in float32, {about}", "share", "", ours_left["time_share"], None),
+        *_judged(about, models, held_back, unseen, config, rounds),
+    ]
 
 
 def _judged(
@@ -136,9 +137,8 @@ def _speeds(about: str, models: dict[str, Any], batch: Any, rounds: int) -> list
         return lambda: _REPEATS * len(batch) / seconds(lambda: [models[name](batch) for _ in range(_REPEATS)])
 
     rates = {name: rate(name) for name in models}
-    against = [(name, "FP32", "") for name in models if name != "FP32"]
-    if "NNCF" in models:
-        against.insert(0, ("ours", "NNCF", ">= 1"))
+    against = [("ours", "NNCF", ">= 1")] if "NNCF" in models else []
+    against += [(name, "FP32", "") for name in models if name != "FP32"]
     return [
         in_turns(Paired("int8", f"{a} / {b}, {about}", target, "images/s"), rates[a], rates[b], rounds)
         for a, b, target in (*against, ("ours", "all INT8", ""))

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,13 +77,13 @@ def _table(path: Path) -> "pd.DataFrame":
     import pandas as pd
 
     try:
+        content = path.read_bytes()
         table = pd.read_csv(
-            path,
+            BytesIO(content),
             dtype={"file": str, "kind": str, "patient": str},
             keep_default_na=False,
             na_values={name: ["", "nan", "NaN"] for name in COLUMNS[4:]},
         )
-        whole = path.read_bytes().endswith(b"\n")
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path.name}: scores expected as CSV, but {what(error)}; mend: score the test split again"
@@ -90,7 +91,7 @@ def _table(path: Path) -> "pd.DataFrame":
     missing = [name for name in COLUMNS if name not in table.columns]
     if missing:
         raise DataError(f"{path.name}: columns {', '.join(COLUMNS)} expected, {', '.join(missing)} missing")
-    if not whole:  # a number cut short is a number too, and would be judged
+    if not content.endswith(b"\n"):  # a number cut short is a number too, and would be judged
         raise DataError(
             f"{path.name}: ends inside a line, as a file does that was cut; mend: score the test split again"
         )
