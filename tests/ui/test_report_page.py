@@ -10,6 +10,7 @@ from cxr_core.refs import Precision
 from cxr_core.report.document import DataFacts, Failure, RunHeader
 from cxr_core.report.report import report
 from tests.cxr_core.evaluation import synthetic
+from tests.cxr_core.report.test_int8 import searched
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +25,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A report with everything that a page can show but drift."""
     folder = tmp_path_factory.mktemp("report")
     header = RunHeader(profile="quick", looks_at_test=2, data=DataFacts(source="phantom", counts={"test": 360}))
-    report(out=folder, run=header, failures=(KILLED,), **synthetic.whole_run(folder / "run"))
+    report(out=folder, run=header, failures=(KILLED,), int8=searched(), **synthetic.whole_run(folder / "run"))
     return (folder / "report.html").as_uri()
 
 
@@ -105,19 +106,25 @@ def test_a_phone_scrolls_down_and_never_sideways(opened: Any) -> None:
     assert page.evaluate("getComputedStyle(document.body).fontSize") == "16px"
 
 
-def test_a_small_desktop_shows_the_whole_decision_table(opened: Any) -> None:
+def _cut(page: Any) -> list[str]:
+    """Names of the tables that are wider than their place."""
+    names: list[str] = page.evaluate(
+        "[...document.querySelectorAll('.scroll')].filter(t => t.scrollWidth > t.clientWidth).map(t => t.ariaLabel)"
+    )
+    return names
+
+
+def test_a_small_desktop_cuts_no_table_but_that_of_all_figures(opened: Any) -> None:
     page = opened({"width": 1280, "height": 900})
     table = page.get_by_role("region", name="Decision table")
     assert table.evaluate("table => table.scrollWidth - table.clientWidth") == 0
+    assert _cut(page) == ["Every figure of every engine"]
 
 
 def test_on_paper_no_table_is_cut_and_it_is_dark_on_white(opened: Any, tmp_path: Path) -> None:
     page = opened(SHEET, color_scheme="dark")
     page.emulate_media(media="print")
-    wide = page.evaluate(
-        "[...document.querySelectorAll('.scroll')].filter(t => t.scrollWidth > t.clientWidth).map(t => t.ariaLabel)"
-    )
-    assert wide == []
+    assert _cut(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= SHEET["width"]
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.locator("nav").is_hidden()
