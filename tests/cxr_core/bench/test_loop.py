@@ -1,6 +1,6 @@
 """The loop keeps both floors, counts what was bound, and costs next to nothing."""
 
-import time
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -153,46 +153,34 @@ class Remembering(Echo):
         return self.known[key]
 
 
-class HeldUp(Remembering):
-    """Remembers nothing, but other load held up its first forty calls with an image that it had not seen."""
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        if images.tobytes() not in self.known and len(self.known) < 40:
-            time.sleep(0.02)
-        return super().__call__(images)
+def of_pairs(ms: Callable[[int, int, int], float]) -> tuple[Sleeper, VirtualClock]:
+    """Try, known image, and 0 for it or 1 for the new one after it -> its time; 4 known images."""
+    clock = VirtualClock()
+    return Sleeper(clock, lambda call, batch: ms(call // 8, call // 2 % 4, call % 2) / 1000), clock
 
 
-def test_an_engine_that_was_held_up_is_not_taken_for_one_that_remembers() -> None:
-    assert memory_complaint(HeldUp(remembers=False), batches(1, 64, 64, 0)) == ""
+def test_an_engine_whose_new_images_were_held_up_is_not_taken_for_one_that_remembers() -> None:
+    runner, clock = of_pairs(lambda attempt, image, new: 20 if new and attempt < 10 else 1)
+    assert memory_complaint(runner, batches(1, 8, 8, 0), clock) == ""
+    assert runner.calls == 11 * 8
 
 
-class LuckyOnce(Echo):
-    """Other load holds up every query but one, which happens to be one with an image seen before."""
-
-    calls = 0
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        self.calls += 1
-        if self.calls != 5:
-            time.sleep(0.002)
-        return super().__call__(images)
+def test_one_lucky_query_is_no_memory() -> None:
+    runner, clock = of_pairs(lambda attempt, image, new: 1 if (attempt, image, new) == (0, 2, 0) else 3)
+    assert memory_complaint(runner, batches(1, 8, 8, 0), clock) == ""
 
 
-class RemembersOne(Remembering):
-    """The first image alone."""
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        answer = super().__call__(images)
-        self.known = dict(list(self.known.items())[:1])
-        return answer
-
-
-def test_one_lucky_query_is_no_memory_and_one_image_remembered_is() -> None:
-    some = batches(1, 64, 64, 0)
-    assert memory_complaint(LuckyOnce(), some) == ""
-    runner = RemembersOne()
-    answers_before(runner, some)
-    assert "so answers are remembered" in memory_complaint(runner, some)
+@pytest.mark.parametrize("held_up", [0, 10])
+def test_one_image_remembered_is_found_beside_load_that_holds_up_others(held_up: int) -> None:
+    """Of the others, at random, in ``held_up`` of 24 tries the known one and in as many the new one."""
+    random = np.random.default_rng(0)
+    upon = np.stack([random.permutation(24) for _ in range(4)])
+    slower = {0: upon < held_up, 1: upon >= 24 - held_up}
+    runner, clock = of_pairs(
+        lambda attempt, image, new: 0.1 if (image, new) == (1, 0) else 5 if slower[new][image, attempt] else 1
+    )
+    found = memory_complaint(runner, batches(1, 8, 8, 0), clock)
+    assert found == "images seen before are answered 10.0 times as fast as new ones, so answers are remembered"
 
 
 def test_an_engine_that_remembers_its_answers_is_found() -> None:
