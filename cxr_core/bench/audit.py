@@ -87,17 +87,16 @@ def memory_complaint(runner: Runner, known: Sequence[Images], clock: Clock = MAC
     the quicker of its pairs more often than by chance. (After MLPerf's TEST04, caching of results.)
     """
     ratio = 0.0
-    times: list[list[list[int]]] = []  # by try, known image, and old before new
+    times = np.empty((_TRIES, len(known), 2), np.int64)  # the known image's before the new one's
     for attempt in range(_TRIES):
-        times.append([])
         for number, old in enumerate(known):
             new = np.roll(old, 1 + attempt * len(known) + number)
-            times[-1].append([_nanoseconds(runner, images, clock) for images in (old, new)])
-        quickest = np.array(times).min(axis=(0, 1))
+            times[attempt, number] = [_nanoseconds(runner, images, clock) for images in (old, new)]
+        quickest = times[: attempt + 1].min(axis=(0, 1))
         ratio = quickest[1] / quickest[0]
         if ratio <= _QUICKER:
             return ""
-    if not _rather_quicker(*np.moveaxis(np.array(times), 2, 0)):
+    if not _rather_quicker(times[..., 0], times[..., 1]):
         return ""
     return f"images seen before are answered {ratio:.1f} times as fast as new ones, so answers are remembered"
 
